@@ -1,0 +1,1 @@
+"""WhaTrack: from an ad click on WhatsApp to a ticket, a conversion reported to Meta, and what each real earned."""

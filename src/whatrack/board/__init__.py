@@ -1,0 +1,1 @@
+"""The read side of tickets: list, one ticket, timeline. Reads many packages' tables, writes none."""

@@ -1,0 +1,371 @@
+"""The `whatrack` command. Every command that prints data takes --json; every failure is one line on stderr."""
+
+import asyncio
+import gc
+import json
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+import uvicorn
+import uvloop
+from psycopg import OperationalError
+from typing_extensions import override
+
+from whatrack import demo as sample
+from whatrack import flow, installation
+from whatrack.connections.whatsapp_numbers import WhatsappNumber
+from whatrack.db import Connection, Database
+from whatrack.embedded import EmbeddedError
+from whatrack.errors import ConfigError, WhatrackError
+from whatrack.inbox import replay as replays
+from whatrack.migrations import migrate as migrate_schema
+from whatrack.observe import configure_logging
+from whatrack.settings import Settings, load_settings
+from whatrack.tenants import api_keys, organizations
+from whatrack.tenants.organizations import Organization
+from whatrack.units import new_id
+from whatrack.web.app import Service
+from whatrack.work import Wakeups
+from whatrack.workers import Workers, run_until_signal
+
+T = TypeVar("T")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="whatrack", prog_name="whatrack")
+def cli() -> None:
+    """WhaTrack: which ad brought this WhatsApp conversation, did it sell, and does Meta know?"""
+
+
+def main() -> None:
+    """Run the command line; a refused start or request is one clear line and exit code 1."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        _check_arguments(sys.argv)
+        cli()
+    except (WhatrackError, EmbeddedError) as error:
+        click.echo(f"whatrack: {error}", err=True)
+        sys.exit(1)
+    except OperationalError as error:
+        said = str(error).strip().partition("\n")[0]
+        click.echo(f"whatrack: the database does not answer: {said}", err=True)
+        sys.exit(1)
+
+
+def _end(number: int, _frame: object) -> None:
+    """End at SIGTERM the orderly way, so that a start cut short leaves no database behind."""
+    sys.exit(128 + number)
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        raise ConfigError("The command line holds bytes that are not UTF-8.") from None
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--no-workers", is_flag=True, help="Only take webhooks and answer the API; run `whatrack work` beside it."
+)
+def serve(host: str, port: int, no_workers: bool) -> None:
+    """Run the webhook intake, the API and the background loops."""
+    settings = _start()
+    settings.webhook_secrets()
+    listener = bind(host, port)
+    with installation.database(settings) as conninfo:
+        run_server(settings, conninfo, listener, with_workers=not no_workers)
+
+
+@cli.command()
+def work() -> None:
+    """Run only the background loops; as many of these as you like share the work."""
+    settings = _start()
+    with installation.database(settings) as conninfo:
+        collect_seldom()
+        uvloop.run(_work(settings, conninfo))
+
+
+def collect_seldom() -> None:
+    """Leave what was loaded at the start out of garbage collection: a tenth of the drain's time went into it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+async def _work(settings: Settings, conninfo: str) -> None:
+    db = Database(conninfo)
+    await db.open()
+    wakeups = Wakeups(db)
+    await run_until_signal(Workers(db, wakeups, settings), wakeups)
+    await db.close()
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--exit", "leave", is_flag=True, help="End after printing the tickets instead of serving on.")
+def demo(port: int, leave: bool) -> None:
+    """Start on a fresh database of its own, send sample ad clicks, print the tickets that came out."""
+    configure_logging("warning")
+    sample.run(bind("127.0.0.1", port), run_server, leave=leave)
+
+
+@cli.command()
+@as_json
+def migrate(as_json: bool) -> None:
+    """Bring the database's schema to this version's."""
+    with installation.database(_start(), migrated=False) as conninfo:
+        revision = migrate_schema(conninfo)
+    _say(as_json, {"revision": revision}, f"The schema is at {revision}.")
+
+
+@cli.group()
+def org() -> None:
+    """Organizations."""
+
+
+@org.command("create")
+@click.option("--name", required=True)
+@click.option("--slug", required=True, help="Short name in commands and addresses: a-z, 0-9, '-'.")
+@click.option("--timezone", default="America/Sao_Paulo", show_default=True)
+@click.option("--currency", default="BRL", show_default=True)
+@click.option(
+    "--expiration-days",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 365),
+    help="Days of silence after which an open ticket expires.",
+)
+@as_json
+def org_create(
+    name: str, slug: str, timezone: str, currency: str, expiration_days: int, as_json: bool
+) -> None:
+    """Create an organization with its five default stages."""
+    wanted = Organization(
+        id=new_id(),
+        name=name,
+        slug=slug,
+        timezone=timezone,
+        base_currency=currency,
+        ticket_expiration_days=expiration_days,
+    )
+    created = _run(lambda db: flow.open_organization(db, wanted))
+    _say(
+        as_json,
+        {"id": str(created.id), "slug": created.slug, "name": created.name},
+        f"Organization {created.slug}: {created.id}",
+    )
+
+
+@cli.group()
+def number() -> None:
+    """WhatsApp numbers."""
+
+
+@number.command("add")
+@click.option("--org", "slug", required=True, help="The organization's slug.")
+@click.option("--phone-number-id", required=True, help="As Meta's panel shows it (not the phone itself).")
+@click.option("--waba-id", required=True, help="The WhatsApp Business Account's id.")
+@click.option("--display-phone", required=True, help="The phone as people read it.")
+@as_json
+def number_add(slug: str, phone_number_id: str, waba_id: str, display_phone: str, as_json: bool) -> None:
+    """Make a number live; deliveries that came before are processed now."""
+
+    async def add(db: Database) -> int:
+        organization = await _organization(db, slug)
+        return await flow.register_number(
+            db, WhatsappNumber(organization.id, phone_number_id, waba_id, display_phone)
+        )
+
+    released = _run(add)
+    data = {"phone_number_id": phone_number_id, "released": released}
+    _say(
+        as_json,
+        data,
+        f"The number {phone_number_id} is live; {released} earlier deliveries are on their way.",
+    )
+
+
+@cli.group("api-key")
+def api_key() -> None:
+    """API keys."""
+
+
+@api_key.command("create")
+@click.option("--org", "slug", help="The organization's slug.")
+@click.option(
+    "--role", type=click.Choice(api_keys.ORGANIZATION_ROLES), help="What the key may do in the organization."
+)
+@click.option("--operator", is_flag=True, help="A key for the installation's deliveries instead.")
+@as_json
+def api_key_create(slug: str | None, role: str | None, operator: bool, as_json: bool) -> None:
+    """Make a key; it is shown this once and kept only as a hash."""
+    if operator == bool(slug) or operator == bool(role):
+        raise click.UsageError("Give either --org and --role, or --operator.")
+
+    async def create(db: Database) -> tuple[UUID, str]:
+        organization_id = (await _organization(db, slug)).id if slug else None
+        async with db.installation() as conn:
+            return await api_keys.create(conn, organization_id, role or "operator")
+
+    key_id, key = _run(create)
+    _say(as_json, {"id": str(key_id), "key": key}, f"{key}\n\nKeep it now: it is not shown again.")
+
+
+@cli.command()
+@click.option(
+    "--id",
+    "ids",
+    type=click.IntRange(1, 2**63 - 1),
+    multiple=True,
+    help="A delivery's id; may be given several times.",
+)
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]),
+    help="Arrived at or after, such as 2026-11-23T00:00:00+0000.",
+)
+@click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Arrived before.")
+@click.option("--failed", "state", flag_value="failed", help="Everything that failed.")
+@click.option("--quarantined", "state", flag_value="quarantined", help="Everything quarantined.")
+@as_json
+def replay(
+    ids: tuple[int, ...], since: datetime | None, until: datetime | None, state: str | None, as_json: bool
+) -> None:
+    """Process deliveries again: the same tickets come out, and what failed gets another try."""
+    if sum((bool(ids), bool(since and until), bool(state))) != 1 or bool(since) != bool(until):
+        raise click.UsageError("Give exactly one of: --id, --since with --until, --failed, --quarantined.")
+
+    async def queue(conn: Connection) -> int:
+        if ids:
+            return await replays.replay_ids(conn, list(ids))
+        if since and until:
+            return await replays.replay_range(conn, since, until)
+        return await replays.replay_state(conn, state or "failed")
+
+    async def run(db: Database) -> int:
+        async with db.installation() as conn:
+            return await queue(conn)
+
+    queued = _run(run)
+    _say(
+        as_json, {"queued": queued}, f"{queued} queued; a running `whatrack serve` or `work` processes them."
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; ConfigError when the port is taken."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"Cannot listen on {host}:{port} ({error.strerror}): choose another with --port."
+        ) from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """A server that ends at SIGINT or SIGTERM and leaves it at that.
+
+    uvicorn's own sends itself the signal once more when it has ended: that would kill us before the embedded
+    database is stopped.
+    """
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+
+def run_server(
+    settings: Settings,
+    conninfo: str,
+    listener: socket.socket,
+    *,
+    with_workers: bool,
+    beside: Callable[[uvicorn.Server], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Serve until a signal; `beside` runs in the same loop, and gets the server to stop it."""
+    db = Database(conninfo)
+    service = Service(settings, db, with_workers=with_workers)
+    config = uvicorn.Config(
+        service,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nothing asks for the client's address yet
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+    )
+    server = _Server(config)
+
+    async def serve_and_more() -> None:
+        await db.open()  # before uvicorn, which would answer a refusal with a traceback
+        try:
+            task = asyncio.create_task(beside(server)) if beside else None
+            await server.serve(sockets=[listener])
+            if task:
+                task.cancel()  # no effect on one that is done; one cut short by a signal has nobody left to talk to
+                with suppress(asyncio.CancelledError):
+                    await task
+        finally:
+            await db.close()  # also when the start failed half-way
+
+    collect_seldom()
+    uvloop.run(serve_and_more())
+
+
+def _start() -> Settings:
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return settings
+
+
+def _run(what: Callable[[Database], Awaitable[T]]) -> T:
+    """Run one command against the installation's database."""
+
+    async def run(conninfo: str) -> T:
+        db = Database(conninfo, max_size=2)
+        await db.open()
+        try:
+            return await what(db)
+        finally:
+            await db.close()
+
+    with installation.database(_start()) as conninfo:
+        return asyncio.run(run(conninfo))
+
+
+async def _organization(db: Database, slug: str) -> Organization:
+    async with db.system() as conn:
+        return await organizations.by_slug(conn, slug)
+
+
+def _say(as_json: bool, data: dict[str, Any], text: str) -> None:
+    click.echo(json.dumps(data) if as_json else text)

@@ -1,0 +1,1 @@
+"""Webhook deliveries: taken in durably, routed, queued, set aside when they fail, replayed, pruned."""

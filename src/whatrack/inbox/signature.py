@@ -1,0 +1,34 @@
+"""Is a webhook really Meta's? HMAC-SHA256 over the untouched bytes, compared in constant time. Pure.
+
+Source: Meta, "Create a webhook endpoint" (payload signature),
+https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/create-webhook-endpoint (read 2026-11).
+"""
+
+import hmac
+from collections.abc import Sequence
+
+PREFIX = b"sha256="
+HEX_LENGTH = 64
+_HEX = frozenset(b"0123456789abcdef")
+
+
+def refusal(header: bytes | None, body: bytes, secrets: Sequence[bytes]) -> str | None:
+    """Why the signature is refused (missing, malformed, wrong), or None when any of the secrets made it.
+
+    Every secret is tried, so that the time taken does not tell which one matched.
+    """
+    if header is None:
+        return "missing"
+    given = header.strip()
+    digest = given[len(PREFIX) :].lower()
+    if not given.startswith(PREFIX) or len(digest) != HEX_LENGTH or not _HEX.issuperset(digest):
+        return "malformed"
+    matches = [
+        hmac.compare_digest(hmac.digest(secret, body, "sha256").hex().encode(), digest) for secret in secrets
+    ]
+    return None if any(matches) else "wrong"
+
+
+def sign(body: bytes, secret: bytes) -> str:
+    """The X-Hub-Signature-256 header Meta would send with this body."""
+    return "sha256=" + hmac.digest(secret, body, "sha256").hex()

@@ -1,0 +1,1 @@
+"""Meta's formats and limits. Knows no database."""

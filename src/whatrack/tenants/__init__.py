@@ -1,0 +1,1 @@
+"""Organizations, their API keys, and access: the only way to a tenant's row."""

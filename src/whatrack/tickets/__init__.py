@@ -1,0 +1,1 @@
+"""Tickets and their stages: one open ticket per contact and number."""

@@ -1,0 +1,84 @@
+"""Tickets as people open and move them, at rest."""
+
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg import errors
+from psycopg.rows import class_row
+
+from whatrack.db import Connection
+from whatrack.errors import NotFound, Refused
+from whatrack.tickets.moves import Record
+from whatrack.tickets.stages import Stage
+from whatrack.units import new_id
+
+COLUMNS: LiteralString = """
+organization_id, id, contact_id, phone_number_id, stage_id, status, close_reason, lost_reason, deal_value, currency,
+opened_at, active_at, closed_at, won_at, version
+"""
+ONE: LiteralString = f"SELECT {COLUMNS} FROM tickets WHERE organization_id = %s AND id = %s"  # noqa: S608 - constants only
+LOCKED: LiteralString = f"{ONE} FOR NO KEY UPDATE"
+OPEN_ID: LiteralString = """
+SELECT id FROM tickets WHERE organization_id = %s AND contact_id = %s AND phone_number_id = %s AND status = 'open'
+"""
+INSERT: LiteralString = """
+INSERT INTO tickets (organization_id, id, contact_id, phone_number_id, stage_id, status, currency, source, follow_up,
+                     opened_at, active_at, created_at, updated_at)
+VALUES (%(organization_id)s, %(id)s, %(contact_id)s, %(phone_number_id)s, %(stage_id)s, 'open', %(currency)s, 'manual', false,
+        %(opened_at)s, %(active_at)s, %(opened_at)s, %(opened_at)s)
+"""
+UPDATE: LiteralString = """
+UPDATE tickets SET stage_id = %(stage_id)s, status = %(status)s, close_reason = %(close_reason)s, lost_reason = %(lost_reason)s,
+    deal_value = %(deal_value)s, currency = %(currency)s, active_at = %(active_at)s, closed_at = %(closed_at)s,
+    won_at = %(won_at)s, version = %(version)s, updated_at = %(now)s
+WHERE organization_id = %(organization_id)s AND id = %(id)s
+"""
+MOVED: LiteralString = """
+INSERT INTO ticket_stage_changes (organization_id, id, ticket_id, from_stage_id, to_stage_id, from_stage, to_stage, deal_value,
+                                  currency, lost_reason, happened_at, changed_at, actor)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+async def one(conn: Connection, organization_id: UUID, ticket_id: UUID, *, lock: bool = False) -> Record:
+    """One ticket of the organization; NotFound for an unknown one and for another organization's alike."""
+    async with conn.cursor(row_factory=class_row(Record)) as cursor:
+        row = await (await cursor.execute(LOCKED if lock else ONE, [organization_id, ticket_id])).fetchone()
+    if row is None:
+        raise NotFound("There is no such ticket.")
+    return row
+
+
+async def open_by_hand(conn: Connection, ticket: Record) -> None:
+    """Write a new open ticket; Refused `open_ticket_exists` when the contact has one on this number."""
+    key = [ticket.organization_id, ticket.contact_id, ticket.phone_number_id]
+    taken = await (await conn.execute(OPEN_ID, key)).fetchone()
+    if taken:
+        raise Refused("open_ticket_exists", f"The contact has an open ticket on this number: {taken[0]}.")
+    await conn.execute(INSERT, msgspec.structs.asdict(ticket))
+
+
+async def write_move(
+    conn: Connection, before: Record, after: Record, stages: tuple[Stage, Stage], *, actor: str, now: datetime
+) -> None:
+    """Write a changed ticket and, when it moved or its status changed, the move."""
+    try:
+        await conn.execute(UPDATE, {**msgspec.structs.asdict(after), "now": now})
+    except errors.UniqueViolation as error:
+        if error.diag.constraint_name != "tickets_one_open":
+            raise
+        raise Refused(
+            "open_ticket_exists", "The contact has another open ticket on this number: move that one."
+        ) from None
+    if (before.stage_id, before.status, before.close_reason) == (
+        after.stage_id,
+        after.status,
+        after.close_reason,
+    ):
+        return
+    old, new = stages
+    happened_at = after.won_at if new.group == "WON" and after.won_at else now
+    values = [after.organization_id, new_id(), after.id, old.id, new.id, old.name, new.name, after.deal_value]
+    await conn.execute(MOVED, [*values, after.currency, after.lost_reason, happened_at, now, actor])

@@ -1,0 +1,65 @@
+"""The stages a ticket moves through. One writer of `stages`."""
+
+from typing import LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+
+from whatrack.db import Connection
+from whatrack.errors import bad_value
+from whatrack.units import new_id
+
+# name, group, role, probability in percent
+DEFAULTS = (
+    ("Novo", "ACTIVE", "new", 10),
+    ("Qualificado", "ACTIVE", "qualified", 30),
+    ("Proposta", "ACTIVE", None, 60),
+    ("Ganho", "WON", "won", 100),
+    ("Perdido", "LOST", "lost", 0),
+)
+
+INSERT: LiteralString = """
+INSERT INTO stages (organization_id, id, name, "group", role, position, probability) VALUES (%s, %s, %s, %s, %s, %s, %s)
+"""
+ALL: LiteralString = """
+SELECT id, name, "group", role, position, probability FROM stages WHERE organization_id = %s ORDER BY position
+"""
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One column of the board. group: ACTIVE, WON or LOST; role: new, qualified, won, lost or none."""
+
+    id: UUID
+    name: str
+    group: str
+    role: str | None
+    position: int
+    probability: int
+
+
+async def create_defaults(conn: Connection, organization_id: UUID) -> None:
+    """Give a new organization its five stages."""
+    for position, (name, group, role, probability) in enumerate(DEFAULTS):
+        await conn.execute(INSERT, [organization_id, new_id(), name, group, role, position, probability])
+
+
+async def all_stages(conn: Connection, organization_id: UUID) -> list[Stage]:
+    """The organization's stages, in the board's order."""
+    async with conn.cursor(row_factory=class_row(Stage)) as cursor:
+        return await (await cursor.execute(ALL, [organization_id])).fetchall()
+
+
+def find_stage(stages: list[Stage], said: str) -> Stage:
+    """The stage a person or program means by its id, role or name (any case); 422 when there is none."""
+    wanted = said.strip().casefold()
+    for names in (
+        {str(stage.id): stage for stage in stages},
+        {stage.role: stage for stage in stages},
+        {stage.name.casefold(): stage for stage in stages},
+    ):
+        if wanted in names:
+            return names[wanted]
+    raise bad_value(
+        "stage", f"There is no such stage: use one of {', '.join(stage.name for stage in stages)}."
+    )

@@ -1,0 +1,58 @@
+"""Values with a meaning of their own: money as decimal strings, phone numbers as WhatsApp and Brazil write them."""
+
+import os
+import re
+import time
+from decimal import Decimal
+from uuid import UUID
+
+from whatrack.errors import bad_value
+
+_DECIMAL = re.compile(r"\d{1,10}(\.\d{1,2})?", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_NOT_DIGIT = re.compile(r"\D+", re.ASCII)
+
+
+def parse_money(text: str, field: str) -> Decimal:
+    """A plain decimal such as "199.90": a dot, at most two places, no sign, no thousands mark. Never guessed.
+
+    "1.234,56" and "1,234.56" are refused, because a guess between them would be wrong by a factor of a thousand.
+    """
+    if not _DECIMAL.fullmatch(text):
+        raise bad_value(field, f'Write {field} as a plain decimal with a dot, such as "199.90".')
+    return Decimal(text).quantize(Decimal("0.01"))
+
+
+def parse_currency(text: str, field: str) -> str:
+    """An ISO 4217 code in capitals, such as "BRL"."""
+    if not _CURRENCY.fullmatch(text):
+        raise bad_value(field, f'Write {field} as a three-letter ISO 4217 code, such as "BRL".')
+    return text
+
+
+def phone_key(phone: str) -> str | None:
+    """The digits that stand for one line; a Brazilian mobile with and without its ninth digit gives the same key.
+
+    None when there is no digit. WhatsApp keeps old Brazilian mobiles without the 9 that Anatel put in front of
+    them (2012-2016), so 55 · area · 8 digits starting 6-9 is the same phone as 55 · area · 9 · the same 8 digits.
+    Landlines start 2-5 and stay as they are; so do other countries.
+    """
+    digits = _NOT_DIGIT.sub("", phone)
+    if len(digits) == 12 and digits.startswith("55") and digits[4] in "6789" and "0" not in digits[2:4]:
+        return f"{digits[:4]}9{digits[4:]}"
+    return digits or None
+
+
+def masked_phone(phone: str) -> str:
+    """The phone with only its last four digits, for people who may not see it whole."""
+    return "•" * max(len(phone) - 4, 0) + phone[-4:]
+
+
+def new_id() -> UUID:
+    """A new row's id: a UUID of version 7 (RFC 9562 §6.2, method 3), so that new rows lie together in the index.
+
+    Ids that one process makes sort in the order they were made: a quarter of a microsecond apart is apart enough.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    noise = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | (rest << 12) // 1_000_000 << 64 | 0x2 << 62 | noise)

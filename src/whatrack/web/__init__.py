@@ -1,0 +1,1 @@
+"""HTTP: the webhook in front, the JSON API behind it."""

@@ -1,0 +1,1 @@
+"""The JSON API: Bearer keys in, snake_case JSON and problem+json out."""

@@ -1,0 +1,237 @@
+"""/api/v1/tickets: list, open by hand, read, move, and the story of one."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from whatrack import flow
+from whatrack.board import tickets as board
+from whatrack.board import timeline
+from whatrack.tickets.moves import Change
+from whatrack.tickets.stages import Stage, all_stages, find_stage
+from whatrack.units import parse_currency, parse_money
+from whatrack.web.api.caller import Db, Member
+from whatrack.web.problems import OF_CHANGE, OF_EVERY, OF_ONE
+
+router = APIRouter(prefix="/api/v1/tickets", tags=["tickets"], responses=OF_EVERY)
+PHONE_DIGITS = range(7, 16)  # country code included; E.164 has at most 15
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("this moment lies outside the years 1 to 9999 in UTC") from None
+
+
+def _phone(text: str) -> str:
+    if sum(char.isdigit() for char in text) not in PHONE_DIGITS:
+        raise ValueError("write the phone with its country code, such as 5511987654321")
+    return text
+
+
+NoNul = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=500)]
+Limit = Annotated[int, Field(ge=1, le=200)]
+Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
+Phone = Annotated[str, Field(max_length=40, pattern=r"^\+?[0-9 ().-]+$"), AfterValidator(_phone)]
+
+
+class Filters(BaseModel):
+    """The list's filters; an unknown one is refused rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+    status: Literal["open", "closed"] | None = None
+    stage: NoNul | None = Field(None, description="id, role or name, any case")
+    campaign: NoNul | None = Field(None, description="campaign id or exact name")
+    ad: NoNul | None = Field(None, description="ad id")
+    text: NoNul | None = Field(
+        None, description="words of the contact's name or digits of the phone, each a prefix"
+    )
+    cursor: NoNul | None = None
+    limit: Limit = 50
+
+
+class TicketStage(BaseModel):
+    """Where the ticket stands."""
+
+    id: UUID
+    name: str
+    group: str
+    role: str | None
+
+
+class TicketContact(BaseModel):
+    """Who writes. wa_id is masked for viewers."""
+
+    wa_id: str | None
+    user_id: str | None
+    name: str | None
+
+
+class TicketTracking(BaseModel):
+    """What the ticket is credited to (last touch), and a copy of the first touch."""
+
+    meta_source_type: str
+    meta_ad_id: str | None
+    meta_ad_set_id: str | None
+    meta_campaign_id: str | None
+    meta_account_id: str | None
+    meta_ad_name: str | None
+    meta_ad_set_name: str | None
+    meta_campaign_name: str | None
+    meta_placement: str | None
+    meta_enrichment_status: str
+    meta_enrichment_error: str | None
+    last_enrichment_at: datetime | None
+    meta_ad_id_at_enrichment: str | None
+    source_id: str | None
+    ctwa_clid: str | None
+    source_url: str | None
+    headline: str | None
+    ad_body: str | None
+    image_url: str | None
+    video_url: str | None
+    thumbnail_url: str | None
+    welcome_message: str | None
+    last_touch_at: datetime | None
+    first_touch_at: datetime | None
+    first_source_type: str | None
+    first_source_id: str | None
+    first_ctwa_clid: str | None
+
+
+class Ticket(BaseModel):
+    """One conversation with a person on one number. Money: decimal strings; times: RFC 3339, UTC."""
+
+    id: UUID
+    status: str
+    close_reason: str | None
+    lost_reason: str | None
+    stage: TicketStage
+    deal_value: Decimal | None
+    currency: str
+    phone_number_id: str
+    source: str
+    follow_up: bool
+    contact: TicketContact
+    tracking: TicketTracking
+    opened_at: datetime
+    last_message_at: datetime | None
+    closed_at: datetime | None
+    won_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class TicketPage(BaseModel):
+    """A page, newest activity first. next: the following page's cursor."""
+
+    data: list[Ticket]
+    next: str | None
+
+
+class TimelinePage(BaseModel):
+    """A page of the story, oldest first. kind: message, touch (with its rule), stage_move or expired."""
+
+    data: list[dict[str, Any]]
+    next: str | None
+
+
+class NewContact(BaseModel):
+    """The person a ticket is opened for."""
+
+    model_config = ConfigDict(extra="forbid")
+    wa_id: Phone
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
+
+
+class Move(BaseModel):
+    """What to change; what is left out stays. version: the ticket's as last read, to be told of others' changes."""
+
+    model_config = ConfigDict(extra="forbid")
+    stage: NoNul | None = Field(None, description="id, role or name, any case")
+    deal_value: str | None = Field(None, description='a plain decimal, such as "199.90"')
+    currency: str | None = None
+    won_at: Moment | None = None
+    lost_reason: NoNul | None = None
+    version: int | None = None
+
+    def change(self, stages: list[Stage]) -> Change:
+        """The change this asks for; 422 for values that cannot be read."""
+        return Change(
+            stage=None if self.stage is None else find_stage(stages, self.stage),
+            deal_value=None if self.deal_value is None else parse_money(self.deal_value, "deal_value"),
+            currency=None if self.currency is None else parse_currency(self.currency, "currency"),
+            won_at=self.won_at,
+            lost_reason=self.lost_reason,
+            version=self.version,
+        )
+
+
+class NewTicket(Move):
+    """A ticket opened by hand; on the organization's only number when none is named."""
+
+    contact: NewContact
+    phone_number_id: NoNul | None = None
+
+
+@router.get("", response_model=TicketPage)
+async def list_tickets(db: Db, who: Member, filters: Annotated[Filters, Query()]) -> board.Page:
+    """Tickets, newest activity first."""
+    async with db.tenant(who.organization_id) as conn:
+        stage = (
+            find_stage(await all_stages(conn, who.organization_id), filters.stage).id
+            if filters.stage is not None
+            else None
+        )
+        query = board.Query(**{**filters.model_dump(), "stage": stage})
+        return await board.page(conn, who.organization_id, query, phones=who.sees_phones)
+
+
+@router.post("", response_model=Ticket, status_code=201, responses=OF_CHANGE)
+async def open_ticket(db: Db, who: Member, new: NewTicket) -> dict[str, Any]:
+    """Open a ticket by hand; 409 `open_ticket_exists` when the contact has one on this number."""
+    who.require("agent")
+    async with db.tenant(who.organization_id) as conn:
+        ticket_id = await flow.open_ticket(
+            conn, who.organization_id, new.phone_number_id, wa_id=new.contact.wa_id, name=new.contact.name
+        )
+        await flow.move_ticket(conn, who.organization_id, ticket_id, new.change, actor=who.actor)
+        return await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)
+
+
+@router.get("/{ticket_id}", response_model=Ticket, responses=OF_ONE)
+async def read_ticket(db: Db, who: Member, ticket_id: UUID) -> dict[str, Any]:
+    """One ticket."""
+    async with db.tenant(who.organization_id) as conn:
+        return await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)
+
+
+@router.patch("/{ticket_id}", response_model=Ticket, responses={**OF_ONE, **OF_CHANGE})
+async def move_ticket(db: Db, who: Member, ticket_id: UUID, move: Move) -> dict[str, Any]:
+    """Move a ticket, value it, win or lose it. 409 `stale` when `version` is no longer the ticket's."""
+    who.require("agent")
+    async with db.tenant(who.organization_id) as conn:
+        await flow.move_ticket(conn, who.organization_id, ticket_id, move.change, actor=who.actor)
+        return await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)
+
+
+@router.get("/{ticket_id}/timeline", response_model=TimelinePage, responses=OF_ONE)
+async def read_timeline(
+    db: Db,
+    who: Member,
+    ticket_id: UUID,
+    cursor: NoNul | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 200,
+) -> timeline.Story:
+    """What was said, which ad touched the ticket and by which rule it was credited or not, and who moved it."""
+    async with db.tenant(who.organization_id) as conn:
+        await board.one(conn, who.organization_id, ticket_id, phones=False)
+        return await timeline.story(
+            conn, who.organization_id, ticket_id, cursor=cursor, limit=limit, phones=who.sees_phones
+        )

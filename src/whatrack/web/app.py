@@ -1,0 +1,107 @@
+"""The service: the webhook in front of the router, the API behind it, the background loops beside them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from whatrack.db import Database
+from whatrack.inbox import days, intake
+from whatrack.inbox.intake import Intake, Receive, Scope, Send
+from whatrack.observe import logger
+from whatrack.settings import Settings
+from whatrack.web import health, problems
+from whatrack.web.api import deliveries, tickets
+from whatrack.web.openapi import Api
+from whatrack.work import Wakeups, run_loop
+from whatrack.workers import DELIVERIES, Workers
+
+log = logger(__name__)
+
+ROUTES_EVERY_S = 5.0
+MAX_BODY = 1_000_000  # bytes; the webhook in front has its own limit
+
+
+class Service:
+    """One process of WhaTrack as an ASGI app."""
+
+    def __init__(self, settings: Settings, db: Database, *, with_workers: bool) -> None:
+        app_secrets, verify_token = settings.webhook_secrets()
+        self._db = db
+        self._wakeups = Wakeups(db)
+        self._workers = Workers(db, self._wakeups, settings) if with_workers else None
+        self._intake = Intake(db, app_secrets=app_secrets, verify_token=verify_token, stored=self._stored)
+        self._api = build_api(settings, db, self._run)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: the webhook at once, everything else through the router."""
+        if scope["type"] == "http" and scope["path"] == intake.PATH:
+            await self._intake(scope, receive, send)
+        elif scope["type"] == "http" and _declared_bytes(scope) > MAX_BODY:
+            await problems.too_large(MAX_BODY)(
+                scope, receive, send
+            )  # the router's own answer would be plain text
+        else:
+            await self._api(scope, receive, send)
+
+    def _stored(self) -> None:
+        self._wakeups.poke(DELIVERIES)
+
+    @asynccontextmanager
+    async def _run(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Everything that lives as long as the process: pool, intake, wake-ups, loops."""
+        stop = asyncio.Event()
+        try:
+            await self._db.open()
+            await days.ensure_days(self._db)
+            await self._intake.start()
+        except Exception as error:
+            log.exception("start_failed", exc_info=error)
+            raise
+        tasks = [
+            asyncio.create_task(self._wakeups.send()),
+            asyncio.create_task(self._wakeups.listen()),
+            asyncio.create_task(run_loop("routes", self._refresh, stop=stop, idle_s=ROUTES_EVERY_S)),
+        ]
+        if self._workers:
+            self._workers.start()
+        yield
+        await self._intake.stop()
+        stop.set()
+        if self._workers:
+            await self._workers.stop()
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._db.close()
+
+    async def _refresh(self) -> bool:
+        await self._intake.refresh_routes()
+        return False
+
+
+def _declared_bytes(scope: Scope) -> int:
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(declared) if declared.isdigit() else 0
+
+
+def build_api(settings: Settings, db: Database, lifespan: object) -> FastAPI:
+    """The router: JSON API, health, OpenAPI."""
+    app = Api(
+        title="WhaTrack",
+        version=version("whatrack"),
+        summary="Which ad brought this WhatsApp conversation, did it sell, and does Meta know?",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=MAX_BODY,
+        lifespan=lifespan,  # type: ignore[arg-type] # FastAPI's own alias for this callable is private
+    )
+    app.state.db, app.state.settings = db, settings
+    problems.install(app)
+    for router in (health.router, tickets.router, deliveries.router):
+        app.include_router(router)
+    return app

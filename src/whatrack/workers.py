@@ -1,0 +1,151 @@
+"""Which loops run on which rows.
+
+drain    delivery_queue, partitions 0-63   message_in: contacts, tickets, attribution
+route    delivery_queue, partition -1      numbers the intake did not know; releases the quarantine
+expire   tickets                           closes those whose time is over
+keep     delivery partitions, exceptions   makes days ahead, drops old ones, warns before anything goes
+watch    queue and exceptions              gauges for /metrics
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+from psycopg import OperationalError, ProgrammingError, errors
+
+from whatrack import flow
+from whatrack.contacts.messages import Months
+from whatrack.db import Database
+from whatrack.flow import BatchFailed
+from whatrack.inbox import days, exceptions, store
+from whatrack.observe import DRAINED, EXCEPTIONS, MESSAGES, PARTITION_DAYS, QUEUE_LAG, QUEUE_ROWS, logger
+from whatrack.settings import Settings
+from whatrack.tickets import store as tickets
+from whatrack.tickets.store import Overtaken
+from whatrack.work import Wakeups, run_loop
+
+DELIVERIES = "deliveries"  # the wake-up the intake sends after a commit
+BATCH = 500
+CONFLICT_RETRIES = 3
+PROGRAM_LIMIT = "54"  # SQLSTATE class: a row too large for an index, JSON nested too deeply for the stack
+SWEEP_LIMIT = 1000
+
+log = logger(__name__)
+
+
+class Drain:
+    """Drains batches; halves a failing one until the delivery at fault stands alone, and sets that aside."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._months = Months(db)
+        self._limit = BATCH
+        self._conflicts = 0
+
+    async def step(self) -> bool:
+        """Drain one batch; whether more may wait. Raises what no delivery is to blame for."""
+        try:
+            done = await flow.message_in(self._db, self._months, self._limit)
+        except BatchFailed as failure:
+            await self._answer(failure)
+            return True
+        self._conflicts = 0
+        self._limit = min(BATCH, self._limit * 2)
+        DRAINED.labels("done").inc(done.rows - done.failed)
+        DRAINED.labels("failed").inc(done.failed)
+        MESSAGES.inc(done.messages)
+        return done.more
+
+    async def _answer(self, failure: BatchFailed) -> None:
+        cause = failure.__cause__
+        if not isinstance(cause, Exception) or _blames_no_delivery(cause):
+            raise failure  # the loop backs off and tries again
+        if isinstance(cause, Overtaken):
+            return  # a person changed a ticket meanwhile: the next try sees it
+        if isinstance(cause, errors.UniqueViolation) and self._conflicts < CONFLICT_RETRIES:
+            self._conflicts += 1  # somebody wrote the same key meanwhile: the next try sees it
+            return
+        self._conflicts = 0
+        if len(failure.claimed.rows) > 1:
+            self._limit = max(1, len(failure.claimed.rows) // 2)
+            return
+        log.error("delivery_refused", delivery=failure.claimed.rows[0].id, exc_info=cause)
+        await flow.set_aside(self._db, failure.claimed, cause)
+
+
+def _blames_no_delivery(cause: Exception) -> bool:
+    """Whether an error is the database's trouble, or the schema's. A value that passes a limit of PostgreSQL's is neither."""
+    passes_a_limit = (getattr(cause, "sqlstate", None) or "").startswith(PROGRAM_LIMIT)
+    return isinstance(cause, OperationalError | ProgrammingError) and not passes_a_limit
+
+
+class Workers:
+    """Every background loop of one process."""
+
+    def __init__(self, db: Database, wakeups: Wakeups, settings: Settings) -> None:
+        self._db = db
+        self._wakeups = wakeups
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin; needs a running event loop."""
+        wake = self._wakeups.event(DELIVERIES)
+        loops: list[tuple[str, Callable[[], Awaitable[bool]], float, asyncio.Event | None]] = [
+            ("drain", Drain(self._db).step, 1.0, wake),
+            ("route", self._route, 2.0, None),
+            ("expire", self._expire, 30.0, None),
+            ("keep", self._keep, 3600.0, None),
+            ("watch", self._watch, 5.0, None),
+        ]
+        self._tasks = [
+            asyncio.create_task(run_loop(name, step, stop=self._stop, idle_s=idle_s, wake=event))
+            for name, step, idle_s, event in loops
+        ]
+
+    async def stop(self) -> None:
+        """Let each loop finish its step, then end."""
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+    async def _route(self) -> bool:
+        done = await flow.route_in(self._db, BATCH)
+        DRAINED.labels("failed").inc(done.failed)
+        if done.rows:
+            self._wakeups.poke(DELIVERIES)
+        return done.more
+
+    async def _expire(self) -> bool:
+        async with self._db.system() as conn:
+            return await tickets.expire_due(conn, SWEEP_LIMIT) == SWEEP_LIMIT
+
+    async def _keep(self) -> bool:
+        PARTITION_DAYS.set(await days.ensure_days(self._db))
+        await exceptions.prune(self._db, self._settings.exception_days, self._settings.exception_bytes)
+        await days.drop_days(self._db, self._settings.delivery_days)
+        return False
+
+    async def _watch(self) -> bool:
+        async with self._db.installation() as conn:
+            counts = await store.counts(conn)
+            QUEUE_LAG.set(await store.lag_seconds(conn))
+        QUEUE_ROWS.set(counts.pending)
+        EXCEPTIONS.labels("failed").set(counts.failed)
+        EXCEPTIONS.labels("quarantined").set(counts.quarantined)
+        return False
+
+
+async def run_until_signal(workers: Workers, wakeups: Wakeups) -> None:
+    """Run the loops until SIGINT or SIGTERM; each finishes its step."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    tasks = [asyncio.create_task(wakeups.send()), asyncio.create_task(wakeups.listen())]
+    workers.start()
+    await stopped.wait()
+    await workers.stop()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
