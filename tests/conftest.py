@@ -1,0 +1,112 @@
+"""Every test runs on a real PostgreSQL: the embedded one (18), the bin dir of an installed one, or a URL."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import uvicorn
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.support import APP_SECRET, VERIFY_TOKEN
+from whatrack.db import Database
+from whatrack.embedded import EmbeddedPostgres, remove
+from whatrack.inbox import days
+from whatrack.migrations import migrate
+from whatrack.observe import configure_logging
+from whatrack.settings import Settings
+from whatrack.web.app import Service
+
+URL = os.environ.get("WHATRACK_TEST_DATABASE_URL")
+BIN_DIR = os.environ.get("WHATRACK_TEST_POSTGRES_BIN")
+# The suite's own server is thrown away: it need not survive a power cut. Durability has tests with servers of their own.
+QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+TABLES = "organizations, messages, contact_terms, number_routes, webhook_deliveries, delivery_queue, delivery_exceptions, delivery_counters, api_key_hashes"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def suite_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Everything the suite logs goes to one file a worker; at the end it must hold nothing that was planted."""
+    path = tmp_path_factory.mktemp("log") / "suite.log"
+    with path.open("w", encoding="utf-8") as stream:
+        configure_logging("debug", stream)
+        yield path
+        configure_logging("critical")
+    assert not planted_in(path.read_text(encoding="utf-8"))
+
+
+def planted_in(text: str) -> list[str]:
+    """Which planted secrets, phone numbers and message texts a log holds."""
+    planted = (
+        APP_SECRET,
+        VERIFY_TOKEN,
+        "texto-plantado",
+        "987654321",
+        "87654321",
+        "16505551234",
+        "succulents",
+    )
+    return [each for each in planted if each.lower() in text.lower()]
+
+
+@pytest.fixture(scope="session")
+def conninfo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """A migrated database for this worker alone."""
+    if URL:
+        yield from _database_at(URL, f"whatrack_test_{worker_id}")
+        return
+    folder = tmp_path_factory.mktemp("postgres") / "data"
+    with EmbeddedPostgres(folder, bin_dir=Path(BIN_DIR) if BIN_DIR else None, options=QUICK) as server:
+        conninfo = server.start()
+        migrate(conninfo)
+        yield conninfo
+    remove(folder)
+
+
+def _database_at(url: str, name: str) -> Iterator[str]:
+    database = sql.Identifier(name)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(database))
+        conninfo = make_conninfo("", **{**conninfo_to_dict(url), "dbname": name})
+        migrate(conninfo)
+        yield conninfo
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+@pytest.fixture
+async def db(conninfo: str) -> AsyncIterator[Database]:
+    """An empty database, open."""
+    database = Database(conninfo)
+    await database.open()
+    await days.ensure_days(database)
+    async with database.system() as conn:
+        await conn.execute(f"TRUNCATE {TABLES} CASCADE".encode())
+    yield database
+    await database.close()
+
+
+def settings_for_tests() -> Settings:
+    return Settings(WHATSAPP_APP_SECRET=APP_SECRET, WHATSAPP_VERIFY_TOKEN=VERIFY_TOKEN)
+
+
+@pytest.fixture
+async def service(db: Database, conninfo: str) -> AsyncIterator[str]:
+    """The whole service, loops included, on a real port; its base URL."""
+    app = Service(settings_for_tests(), Database(conninfo), with_workers=True)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, loop="none")
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+        if task.done():
+            raise RuntimeError("the service did not start: the suite's log says why")
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    await task

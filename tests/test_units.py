@@ -1,0 +1,83 @@
+"""Money, phones and ids: values with a meaning of their own."""
+
+import pytest
+
+from whatrack.errors import Refused
+from whatrack.units import masked_phone, new_id, parse_currency, parse_money, phone_key
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        pytest.param("199.90", "199.90", id="two places"),
+        pytest.param("199.9", "199.90", id="one place"),
+        pytest.param("199", "199.00", id="none"),
+        pytest.param("0.01", "0.01", id="a cent"),
+        pytest.param("0", "0.00", id="zero"),
+        pytest.param("007", "7.00", id="leading zeros"),
+        pytest.param("9999999999.99", "9999999999.99", id="the most a column holds"),
+    ],
+)
+def test_a_plain_decimal_is_money(text: str, amount: str):
+    assert str(parse_money(text, "deal_value")) == amount
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.234,56", "1,234.56", "199,90", "1.999", "10000000000", "-1", "+1", "1e3", " 1", "1 ", "1\n", "", ".5", "5.", "١٢", "R$ 5", "NaN", "Infinity"],
+)  # fmt: skip
+def test_what_could_mean_something_else_is_refused_and_never_guessed(text: str):
+    with pytest.raises(Refused) as refusal:
+        parse_money(text, "deal_value")
+
+    assert (refusal.value.status, refusal.value.field) == (422, "deal_value")
+
+
+@pytest.mark.parametrize("text", ["brl", "BR", "BRLL", "B1L", "R$", "", "BRL\n", "ÉÉÉ"])
+def test_a_currency_is_three_capitals(text: str):
+    assert parse_currency("BRL", "currency") == "BRL"
+    with pytest.raises(Refused):
+        parse_currency(text, "currency")
+
+
+@pytest.mark.parametrize(
+    ("phone", "key"),
+    [
+        pytest.param("5511987654321", "5511987654321", id="mobile"),
+        pytest.param("551187654321", "5511987654321", id="mobile without its ninth digit"),
+        pytest.param("551167654321", "5511967654321", id="lowest old mobile"),
+        pytest.param("+55 (11) 8765-4321", "5511987654321", id="as people write it"),
+        pytest.param("551153334444", "551153334444", id="highest landline"),
+        pytest.param("551123334444", "551123334444", id="lowest landline"),
+        pytest.param("551087654321", "551087654321", id="no such area"),
+        pytest.param("16505551234", "16505551234", id="United States"),
+        pytest.param("5491187654321", "5491187654321", id="Argentina"),
+        pytest.param("351912345678", "351912345678", id="Portugal, twelve digits"),
+        pytest.param("558001234567", "558001234567", id="0800"),
+        pytest.param("5511", "5511", id="cut short"),
+        pytest.param("", None, id="empty"),
+        pytest.param("anonymous", None, id="no digit"),
+    ],
+)
+def test_a_phone_has_one_key(phone: str, key: str | None):
+    assert phone_key(phone) == key
+
+
+@pytest.mark.parametrize(
+    ("phone", "masked"),
+    [
+        pytest.param("5511987654321", "•••••••••4321", id="mobile"),
+        pytest.param("4321", "4321", id="four digits"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_a_masked_phone_shows_its_last_four_digits(phone: str, masked: str):
+    assert masked_phone(phone) == masked
+
+
+def test_ids_are_of_version_7_unlike_and_sort_in_the_order_they_were_made():
+    ids = [new_id() for _ in range(5000)]
+
+    assert {(each.version, each.variant) for each in ids} == {(7, "specified in RFC 4122")}
+    assert len(set(ids)) == len(ids)
+    assert ids == sorted(ids)
