@@ -1,0 +1,233 @@
+"""A run's figures as Markdown: beside each target, plainly, whether it was met."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from benchmarks import intake as intakes
+from benchmarks.drain import DrainResult
+from benchmarks.intake import Intake, IntakeResult
+from benchmarks.laps import Pace
+from benchmarks.machine import Machine
+from benchmarks.mixed import MESSAGES_PER_S, PER_S, MixedResult
+
+HEAD = """\
+# Benchmarks
+
+Written by `make bench`; do not edit. Everything runs on one machine in one go: our own figures move with the machine, the
+ratios to peers much less. CPU is what `/proc` says the processes used, so it is steadier than the clock.
+"""
+INTAKE_NOTES = """\
+- A `whatrack serve --no-workers` process answers 200 after the commit, on the embedded PostgreSQL with fsync and
+  synchronous_commit on. pywa_async answers before it handles and stores nothing; Flask commits a row before each answer.
+- All on 127.0.0.1, kept-alive connections, every body with a wamid of its own, signed; systems take turns round by round while
+  the others idle. Flask runs under gunicorn with 2 processes of 16 threads, which keep connections; its sync workers close each
+  one and were slower.
+- The generator is Python (asyncio on uvloop, raw HTTP/1.1), in a process of its own, on the same cores.
+"""
+DRAIN_NOTES = """\
+- One drainer (`workers.Drain`, batches of 500 deliveries) and all of PostgreSQL pinned to one core; row-level security on,
+  people by user id and phone, search terms, tickets, tracking, history and whole messages written. 15 % of the messages are from
+  new people, 15 % from 50 hot ones, 60 % carry a referral (1.3 kB, else 0.7 kB), 10 % are late.
+- Warm: the median of the later half of the laps. Cold: the first lap after a restart of PostgreSQL, when every page is read
+  anew and goes to its log whole on the first change.
+- The ORM version writes the same rows one by one on tables of its own, and has less to do: no organizations, no row-level
+  security, no merging of people, no queue (its bodies come from memory). It is the sync form, which was faster than the async one.
+"""
+MIXED_NOTES = """\
+- Open loop: every request is due at a fixed moment, and its latency counts from then. The first 3 s are sent but not counted.
+- Lag is PostgreSQL's own moment of the commit that holds message and ticket, less the generator's moment of the 200.
+"""
+NOT_MEASURED = """\
+## Not measured
+
+Other disks (a slower fdatasync lengthens each commit; batches then grow), TLS and a network between the parts, several
+service processes or machines, PostgreSQL 15 (only the embedded version), a real Meta, bursts, days of running (vacuum, bloat),
+attachments. The generator shares the two cores with what it measures: with it elsewhere the intake would be faster.
+"""
+
+
+class Results(msgspec.Struct):
+    """What a run measured; a part that was not asked for is None."""
+
+    machine: Machine
+    seconds: float = 0.0
+    intake: IntakeResult | None = None
+    drain: DrainResult | None = None
+    mixed: MixedResult | None = None
+    load_after: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A target, what was measured, and whether that meets it."""
+
+    target: str
+    measured: str
+    met: bool
+
+
+def markdown(results: Results) -> str:
+    """The whole page."""
+    parts = [HEAD, _targets(results), _machine(results)]
+    if results.intake:
+        parts.append(_intake(results.intake))
+    if results.drain:
+        parts.append(_drain(results.drain))
+    if results.mixed:
+        parts.append(_mixed(results.mixed))
+    return "\n".join([*parts, NOT_MEASURED])
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Every target that this run says something about."""
+    found: list[Verdict] = []
+    if results.intake:
+        found += _intake_verdicts(results.intake)
+    if results.drain:
+        found += _drain_verdicts(results.drain)
+    if results.mixed:
+        found += _mixed_verdicts(results.mixed)
+    return found
+
+
+def _intake_verdicts(result: IntakeResult) -> list[Verdict]:
+    ours, pywa, flask = (result.systems[name] for name in (intakes.OURS, intakes.PYWA, intakes.FLASK))
+    over_pywa, over_flask = ours.per_s / pywa.per_s, ours.per_s / flask.per_s
+    return [
+        Verdict("intake at least 3 × pywa_async", f"{over_pywa:.1f} ×", over_pywa >= 3),
+        Verdict("intake at least 8 × Flask, a row a request", f"{over_flask:.1f} ×", over_flask >= 8),
+        Verdict("intake p99 under 50 ms at 64 connections", f"{ours.p99_ms:.0f} ms", ours.p99_ms < 50),
+        Verdict(
+            "every acknowledged delivery stored",
+            f"{result.stored:,} of {result.acknowledged:,}",
+            result.stored >= result.acknowledged,
+        ),
+    ]
+
+
+def _drain_verdicts(result: DrainResult) -> list[Verdict]:
+    ours, peer = next(iter(result.ours.values())), max(each.per_s for each in result.peer.values())
+    return [
+        Verdict("drain at least 7,000 messages/s on one core", f"{ours.per_s:,.0f}/s", ours.per_s >= 7000),
+        Verdict(
+            "drain at least 25 × a row-by-row ORM", f"{ours.per_s / peer:.1f} ×", ours.per_s / peer >= 25
+        ),
+        Verdict("nothing left or set aside", f"{result.left}", result.left == 0),
+    ]
+
+
+def _mixed_verdicts(result: MixedResult) -> list[Verdict]:
+    kept_up = result.not_200 == 0 and result.missing == 0 and result.behind_s < 2
+    said = (
+        f"{result.not_200} not 200, {result.missing} missing, done {result.behind_s:.1f} s after the last 200"
+    )
+    return [
+        Verdict(f"{PER_S:,} webhooks/s kept up with", said, kept_up),
+        Verdict("lag from 200 to ticket under 1 s at p99", f"{result.lag_p99_s:.2f} s", result.lag_p99_s < 1),
+        Verdict("memory of `whatrack serve` under 150 MB", f"{result.pss:.0f} MB PSS", result.pss < 150),
+    ]
+
+
+def _targets(results: Results) -> str:
+    rows = [(each.target, each.measured, "met" if each.met else "**not met**") for each in verdicts(results)]
+    return "## Targets\n\n" + _table(("target", "measured", ""), rows)
+
+
+def _machine(results: Results) -> str:
+    machine = results.machine
+    loads = [" ".join(f"{each:.1f}" for each in load) for load in (machine.load, results.load_after)]
+    packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
+    postgres = ", ".join(f"{name} {value}" for name, value in machine.postgres.items())
+    return f"""\
+## The run
+
+{machine.date}, commit {machine.commit}, {results.seconds / 60:.1f} minutes. To repeat it: `make bench`.
+
+- {machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB, Linux {machine.kernel}; load average {loads[0]} before,
+  {loads[1]} after; fdatasync of 8 kB: {machine.fdatasync_us:.0f} µs.
+- Python {machine.python}; {packages}.
+- PostgreSQL: {postgres}.
+"""
+
+
+def _intake(result: IntakeResult) -> str:
+    head = ("", "requests/s", "p50 ms", "p99 ms", "CPU µs a request", "of it PostgreSQL", "generator's")
+    systems = [(name, *_intake_row(each)) for name, each in result.systems.items()]
+    counts = [(f"{count} connections", *_intake_row(each)) for count, each in result.connections.items()]
+    return f"""\
+## Intake: durable webhooks a second, one process
+
+{result.rounds} interleaved rounds of {result.seconds:.0f} s, {intakes.CONNECTIONS} connections, bodies of {result.body_bytes / 1000:.1f} kB; medians [least-most].
+
+{_table(head, systems)}
+{_table(("WhaTrack at", *head[1:]), counts)}
+{INTAKE_NOTES}- Refused or failed: {", ".join(f"{name} {each.refused}" for name, each in result.systems.items())}. pywa handled {result.handled:,} messages.
+"""
+
+
+def _intake_row(each: Intake) -> tuple[str, ...]:
+    return (
+        f"{each.per_s:,.0f} [{each.least_per_s:,.0f}-{each.most_per_s:,.0f}]",
+        f"{each.p50_ms:.1f}",
+        f"{each.p99_ms:.1f}",
+        f"{each.server_us + each.postgres_us:.0f}",
+        f"{each.postgres_us:.0f}",
+        f"{each.generator_us:.0f}",
+    )
+
+
+def _drain(result: DrainResult) -> str:
+    head = ("", "messages/s, warm", "cold", "a CPU second", "client µs", "PostgreSQL µs")
+    rows = [(name, *_pace_row(each)) for name, each in (*result.ours.items(), *result.peer.items())]
+    pure = result.pure
+    first = next(iter(result.ours.values()))
+    share = pure.decide_us / (first.client_us + first.postgres_us)
+    return f"""\
+## Drain: from queued deliveries to attributed tickets, one core
+
+{result.size.messages:,} messages in {result.size.laps} laps for each line ({result.size.rows:,} for the ORM); medians [least-most].
+
+{_table(head, rows)}
+{DRAIN_NOTES}- Without a database: reading a message takes {pure.read_us:.0f} µs and the pure decision {pure.decide_us:.0f} µs, {share:.0%} of the whole.
+"""
+
+
+def _pace_row(each: Pace) -> tuple[str, ...]:
+    return (
+        f"{each.per_s:,.0f} [{each.least_per_s:,.0f}-{each.most_per_s:,.0f}]",
+        f"{each.cold_per_s:,.0f}",
+        f"{each.per_cpu_s:,.0f}",
+        f"{each.client_us:,.0f}",
+        f"{each.postgres_us:,.0f}",
+    )
+
+
+def _mixed(result: MixedResult) -> str:
+    rows = [
+        ("webhooks sent, not answered 200", f"{result.sent:,}, {result.not_200}"),
+        ("answer p50 / p99", f"{result.p50_ms:.1f} / {result.p99_ms:.1f} ms"),
+        (
+            "lag from 200 to ticket, p50 / p99 / most",
+            f"{result.lag_p50_s:.2f} / {result.lag_p99_s:.2f} / {result.lag_most_s:.2f} s",
+        ),
+        ("queue empty after the last 200", f"{result.behind_s:.2f} s"),
+        ("acknowledged but missing; set aside", f"{result.missing}; {result.set_aside}"),
+        ("cores used: service, PostgreSQL", f"{result.server_share:.2f}, {result.postgres_share:.2f}"),
+        (
+            "memory of the service: at start, after (PSS), after (USS)",
+            f"{result.pss_at_start:.0f}, {result.pss:.0f}, {result.uss:.0f} MB",
+        ),
+    ]
+    statuses = PER_S - MESSAGES_PER_S
+    return f"""\
+## Mixed load: {statuses:,} statuses and {MESSAGES_PER_S:,} messages a second, one process with its workers, all cores
+
+{result.seconds:.0f} s, each webhook a request of its own.
+
+{_table(("", ""), rows)}
+{MIXED_NOTES}"""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
