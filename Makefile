@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv || echo .uv/bin/uv)
+DIST := src/whatrack/web/static/dist
+PAGES := $(wildcard frontend/*.*) $(shell find src/whatrack/web/templates src/whatrack/web/pages -type f -not -name '*.pyc' 2>/dev/null)
 LOCKS := requirements/runtime.txt requirements/build.txt requirements/dev.txt
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
@@ -15,7 +17,7 @@ export UV_SYSTEM_CERTS := true
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready ## Bring uv, the locked packages and WhaTrack itself into .venv
+setup: $(VENV)/.ready $(DIST)/.built ## Bring uv, the locked packages and WhaTrack itself into .venv
 
 demo: setup ## Start WhaTrack on a database of its own, send it sample ad clicks, show the tickets
 	@$(BIN)/whatrack demo $(ARGS)
@@ -48,7 +50,7 @@ lock: $(UV) ## Resolve the dependencies anew into requirements/*.txt
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) .uv var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .uv var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache frontend/node_modules $(DIST)
 
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv
@@ -59,4 +61,8 @@ $(VENV)/.ready: $(LOCKS) pyproject.toml | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(LOCKS)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(DIST)/.built $@
+
+$(DIST)/.built: $(PAGES) hatch_build.py | $(VENV)/.ready
+	$(BIN)/python hatch_build.py
 	@touch $@

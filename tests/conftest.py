@@ -12,7 +12,7 @@ import uvicorn
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.support import APP_SECRET, VERIFY_TOKEN
+from tests.support import APP_SECRET, SEALER, SECRET_KEY, VERIFY_TOKEN
 from whatrack.db import Database
 from whatrack.embedded import EmbeddedPostgres, remove
 from whatrack.inbox import days
@@ -25,7 +25,7 @@ URL = os.environ.get("WHATRACK_TEST_DATABASE_URL")
 BIN_DIR = os.environ.get("WHATRACK_TEST_POSTGRES_BIN")
 # The suite's own server is thrown away: it need not survive a power cut. Durability has tests with servers of their own.
 QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-TABLES = "organizations, messages, contact_terms, number_routes, webhook_deliveries, delivery_queue, delivery_exceptions, delivery_counters, api_key_hashes"
+TABLES = "organizations, messages, contact_terms, number_routes, webhook_deliveries, delivery_queue, delivery_exceptions, delivery_counters, api_key_hashes, users, sign_in_failures, one_time_links, emails"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +44,7 @@ def planted_in(text: str) -> list[str]:
     planted = (
         APP_SECRET,
         VERIFY_TOKEN,
+        SECRET_KEY,
         "texto-plantado",
         "987654321",
         "87654321",
@@ -97,7 +98,7 @@ def settings_for_tests() -> Settings:
 @pytest.fixture
 async def service(db: Database, conninfo: str) -> AsyncIterator[str]:
     """The whole service, loops included, on a real port; its base URL."""
-    app = Service(settings_for_tests(), Database(conninfo), with_workers=True)
+    app = Service(settings_for_tests(), Database(conninfo), SEALER, with_workers=True)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, loop="none")

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from whatrack import flow
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
+from whatrack.crypto import Sealer
 from whatrack.db import Database
 from whatrack.inbox import store
 from whatrack.meta import webhook
@@ -22,7 +23,9 @@ from whatrack.workers import Drain
 
 PAYLOADS = Path(__file__).parent / "payloads"
 APP_SECRET = "planted-app-secret-5f2a"
+SECRET_KEY = "planted-secret-key-of-at-least-32-characters-1c0d"
 VERIFY_TOKEN = "planted-verify-token-77c1"
+SEALER = Sealer([SECRET_KEY])
 # Planted in messages throughout the suite; the log test looks for them.
 PHONE = "5511987654321"
 TEXT = "texto-plantado-quero-saber-o-preço"

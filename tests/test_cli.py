@@ -22,7 +22,18 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import planted_in
-from tests.support import APP_SECRET, VERIFY_TOKEN, ad, body, change, make_shop, message, process, rows
+from tests.support import (
+    APP_SECRET,
+    SECRET_KEY,
+    VERIFY_TOKEN,
+    ad,
+    body,
+    change,
+    make_shop,
+    message,
+    process,
+    rows,
+)
 from tests.test_migrations import HEAD
 from tests.test_migrations import empty as empty  # a fixture
 from whatrack import embedded
@@ -39,7 +50,11 @@ from whatrack.tenants.access import Access, Operator
 pytestmark = pytest.mark.xdist_group("cli")
 
 SCRIPT = Path(sys.executable).parent / "whatrack"
-SECRETS = {"WHATSAPP_APP_SECRET": APP_SECRET, "WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN}
+SECRETS = {
+    "WHATRACK_SECRET_KEY": SECRET_KEY,
+    "WHATSAPP_APP_SECRET": APP_SECRET,
+    "WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN,
+}
 PATIENCE_S = 60.0
 
 # To import everything takes a second or two of CPU, and to take it down again half of one; so one process imports, each

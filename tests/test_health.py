@@ -7,14 +7,14 @@ import aiohttp
 from psycopg.conninfo import make_conninfo
 
 from tests.conftest import planted_in, settings_for_tests
-from tests.support import APP_SECRET, PHONE, ad, body, change, make_shop, message
+from tests.support import APP_SECRET, PHONE, SEALER, ad, body, change, make_shop, message
 from tests.test_api_errors import running
 from tests.test_api_tickets import Api
 from tests.test_api_tickets import web as web  # a fixture
 from whatrack.db import Database
 from whatrack.inbox import days, intake
 from whatrack.inbox.signature import sign
-from whatrack.web.app import Service, build_api
+from whatrack.web.app import Service, build_app
 
 READY = {"status": "ok", "partition_days_ahead": 14, "drain_lag_seconds": 0.0, "exceptions_leaving_soon": 0}
 
@@ -37,7 +37,7 @@ async def test_a_drain_that_lags_turns_only_the_strict_check_red(db: Database):
             """INSERT INTO delivery_queue (partition, id, route, day, bytes, queued_at)
                VALUES (7, 1, '1', current_date, 1, now() - interval '2 minutes')"""
         )
-    async with running(Service(settings_for_tests(), db, with_workers=False)) as session:
+    async with running(Service(settings_for_tests(), db, SEALER, with_workers=False)) as session:
         stranger = Api(session, None)
         ready, strict = await stranger.get("/readyz"), await stranger.get("/readyz", check="drain")
         metrics = (await stranger.get("/metrics")).raw.decode()
@@ -55,7 +55,7 @@ async def test_readiness_is_red_with_less_than_three_days_of_partitions(db: Data
     async with db.system() as conn:
         for day in gone:
             await conn.execute(f"DROP TABLE webhook_deliveries_{day:%Y%m%d}".encode())
-    async with running(build_api(settings_for_tests(), db, None)) as session:
+    async with running(build_app(settings_for_tests(), db, SEALER, None)) as session:
         red = await Api(session, None).get("/readyz")
         await days.ensure_days(db)
         green = await Api(session, None).get("/readyz")
@@ -68,7 +68,7 @@ async def test_readiness_is_red_with_less_than_three_days_of_partitions(db: Data
 async def test_a_database_that_takes_no_writes_is_not_ready(db: Database, conninfo: str):
     database = Database(make_conninfo(conninfo, options="-c default_transaction_read_only=on"))
     await database.open()
-    async with running(build_api(settings_for_tests(), database, None)) as session:
+    async with running(build_app(settings_for_tests(), database, SEALER, None)) as session:
         ready, alive = await Api(session, None).get("/readyz"), await Api(session, None).get("/healthz")
     await database.close()
 

@@ -23,6 +23,7 @@ from tests.conftest import BIN_DIR
 from tests.support import (
     APP_SECRET,
     NOON,
+    SEALER,
     TEXT,
     VERIFY_TOKEN,
     ad,
@@ -60,7 +61,7 @@ async def serving(
     conninfo: str, *, settings: Settings | None = None, workers: bool = True
 ) -> AsyncIterator[str]:
     """A whole service of other settings, or without workers, on a real port; its base URL."""
-    app = Service(settings or globals()["settings"](), Database(conninfo), with_workers=workers)
+    app = Service(settings or globals()["settings"](), Database(conninfo), SEALER, with_workers=workers)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, loop="none")
     server = uvicorn.Server(config)

@@ -12,7 +12,18 @@ import pytest
 import structlog
 
 from tests.conftest import planted_in, settings_for_tests
-from tests.support import APP_SECRET, PHONE, TEXT, VERIFY_TOKEN, body, change, make_shop, message, published
+from tests.support import (
+    APP_SECRET,
+    PHONE,
+    SEALER,
+    TEXT,
+    VERIFY_TOKEN,
+    body,
+    change,
+    make_shop,
+    message,
+    published,
+)
 from tests.test_api_errors import running
 from tests.test_api_tickets import TICKETS, Api, api_of
 from tests.test_api_tickets import web as web  # a fixture
@@ -21,7 +32,7 @@ from whatrack.errors import ConfigError
 from whatrack.inbox import intake
 from whatrack.inbox.signature import sign
 from whatrack.observe import describe, logger
-from whatrack.web.app import build_api
+from whatrack.web.app import build_app
 
 # Each statement fails with a text of PostgreSQL's that quotes the value.
 QUOTING = {
@@ -122,7 +133,7 @@ def test_an_exception_made_for_people_is_logged_with_its_words_and_any_other_wit
 async def test_a_bug_in_a_request_is_logged_by_where_it_was_never_by_its_values(
     db: Database, lines: Callable[[], list[dict[str, Any]]]
 ):
-    api = build_api(settings_for_tests(), db, None)
+    api = build_app(settings_for_tests(), db, SEALER, None)
 
     @api.get("/bug/{phone}")
     async def bug(phone: str, text: str) -> None:

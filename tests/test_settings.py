@@ -117,7 +117,8 @@ def test_each_secret_may_come_from_a_file_with_a_newline_at_its_end(
 
     settings = load_settings()
 
-    secrets = (settings.database_url, settings.whatsapp_verify_token, *settings.whatsapp_app_secrets)
+    single = (settings.database_url, settings.whatsapp_verify_token, settings.smtp_password)
+    secrets = (*single, *settings.whatsapp_app_secrets, *settings.secret_keys)
     assert [each.get_secret_value() for each in secrets if each] == [value]
 
 

@@ -21,11 +21,13 @@ from whatrack.embedded.place import find_place, passwords_of
 from whatrack.errors import ConfigError
 from whatrack.inbox import days
 from whatrack.migrations import migrate
+from whatrack.tenants import audit, members, users
 from whatrack.tickets.moves import Change
 from whatrack.tickets.stages import Stage, find_stage
+from whatrack.units import new_id
 
 # They name an organization, and are read before anybody knows whose request or delivery it is.
-INSTALLATION_WIDE = {"number_routes", "api_key_hashes"}
+INSTALLATION_WIDE = {"number_routes", "api_key_hashes", "sessions"}
 
 TABLES = """
 SELECT c.oid, c.relname AS name, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced, c.relispartition AS part,
@@ -70,6 +72,16 @@ async def tenant_tables(db: Database) -> list[Table]:
     return [Table(row["name"], row["organization"]) for row in found if row["name"] not in INSTALLATION_WIDE]
 
 
+SITE_ROWS = (
+    b"""INSERT INTO invitations (organization_id, id, email, role, token_hash, invited_by, expires_at)
+        VALUES (%(organization)s, %(id)s, 'b@example.com', 'viewer', uuid_send(%(id)s), 'system', now())""",
+    b"""INSERT INTO ticket_refunds (organization_id, id, ticket_id, amount, currency, reason, refunded_at, created_at, actor)
+        VALUES (%(organization)s, %(id)s, %(ticket)s, 1, 'BRL', '', now(), now(), 'system')""",
+    b"""INSERT INTO ad_pictures (organization_id, source_id, url, state, next_attempt_at)
+        VALUES (%(organization)s, '1', 'https://example.com', 'wanted', now()) ON CONFLICT DO NOTHING""",
+)
+
+
 @pytest.fixture
 async def two(db: Database) -> tuple[Shop, Shop]:
     """Two organizations with rows in every tenant table."""
@@ -85,7 +97,20 @@ async def two(db: Database) -> tuple[Shop, Shop]:
         async with db.tenant(shop.id) as conn:
             ticket = (await first(conn, b"SELECT id FROM tickets"))[0]
             await flow.move_ticket(conn, shop.id, ticket, qualified, actor="api_key:test")
+        await site_rows(db, shop, ticket)
     return shops
+
+
+async def site_rows(db: Database, shop: Shop, ticket: UUID) -> None:
+    """A row in each table that the site writes; as SQL, because here only whose they are counts."""
+    async with db.system() as conn:
+        person = await users.create(
+            conn, email=f"{shop.organization.slug}@example.com", name="Ana", password_hash=None
+        )
+        await members.put(conn, shop.id, person.id, "owner")
+        await audit.record(conn, shop.id, person.actor, "test", "ticket")
+        for statement in SITE_ROWS:
+            await conn.execute(statement, {"organization": shop.id, "id": new_id(), "ticket": ticket})
 
 
 def qualified(stages: list[Stage]) -> Change:

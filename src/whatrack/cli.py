@@ -310,7 +310,7 @@ def run_server(
 ) -> None:
     """Serve until a signal; `beside` runs in the same loop, and gets the server to stop it."""
     db = Database(conninfo)
-    service = Service(settings, db, with_workers=with_workers)
+    service = Service(settings, db, installation.sealer(settings), with_workers=with_workers)
     config = uvicorn.Config(
         service,
         loop="uvloop",

@@ -16,7 +16,13 @@ from typing_extensions import override
 
 from whatrack.errors import ConfigError
 
-SECRETS = ("DATABASE_URL", "WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN")
+SECRETS = (
+    "DATABASE_URL",
+    "WHATRACK_SECRET_KEY",
+    "WHATSAPP_APP_SECRET",
+    "WHATSAPP_VERIFY_TOKEN",
+    "SMTP_PASSWORD",
+)
 
 
 def default_data_dir() -> Path:
@@ -44,6 +50,15 @@ class Settings(BaseSettings):
     delivery_days: int = Field(30, validation_alias="WHATRACK_DELIVERY_DAYS", ge=8, le=3650)
     exception_days: int = Field(90, validation_alias="WHATRACK_EXCEPTION_DAYS", ge=8, le=3650)
     exception_bytes: int = Field(2**30, validation_alias="WHATRACK_EXCEPTION_BYTES", ge=2**20)
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), validation_alias="WHATRACK_SECRET_KEY"
+    )
+    smtp_host: str | None = Field(None, validation_alias="SMTP_HOST")
+    smtp_port: int = Field(587, validation_alias="SMTP_PORT", ge=1, le=65535)
+    smtp_user: str | None = Field(None, validation_alias="SMTP_USER")
+    smtp_password: SecretStr | None = Field(None, validation_alias="SMTP_PASSWORD")
+    smtp_security: str = Field("starttls", validation_alias="SMTP_SECURITY", pattern="^(starttls|tls|none)$")
+    smtp_from: str = Field("WhaTrack <whatrack@localhost>", validation_alias="SMTP_FROM")
     whatsapp_app_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), validation_alias="WHATSAPP_APP_SECRET"
     )
@@ -62,12 +77,12 @@ class Settings(BaseSettings):
         """Read the environment, then the NAME_FILE variants; nothing else (no dotenv, no secrets folder)."""
         return (init_settings, env_settings, _SecretFiles(settings_cls))
 
-    @field_validator("whatsapp_app_secrets", mode="before")
+    @field_validator("whatsapp_app_secrets", "secret_keys", mode="before")
     @classmethod
     def _several_secrets(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
 
-    @field_validator("whatsapp_app_secrets")
+    @field_validator("whatsapp_app_secrets", "secret_keys")
     @classmethod
     def _plain_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for secret in value:
@@ -91,7 +106,7 @@ class Settings(BaseSettings):
             raise ValueError("expected postgresql://user:password@host:port/database")
         return value
 
-    @field_validator("whatsapp_verify_token")
+    @field_validator("whatsapp_verify_token", "smtp_password")
     @classmethod
     def _not_blank(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().strip():

@@ -1,4 +1,4 @@
-"""The service: the webhook in front of the router, the API behind it, the background loops beside them."""
+"""The service: the webhook in front of the router, site and API behind it, the background loops beside them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 
+from whatrack.crypto import Sealer
 from whatrack.db import Database
 from whatrack.inbox import days, intake
 from whatrack.inbox.intake import Intake, Receive, Scope, Send
@@ -15,6 +17,8 @@ from whatrack.settings import Settings
 from whatrack.web import health, problems
 from whatrack.web.api import deliveries, tickets
 from whatrack.web.openapi import Api
+from whatrack.web.pages import site
+from whatrack.web.security import Security
 from whatrack.work import Wakeups, run_loop
 from whatrack.workers import DELIVERIES, Workers
 
@@ -27,13 +31,13 @@ MAX_BODY = 1_000_000  # bytes; the webhook in front has its own limit
 class Service:
     """One process of WhaTrack as an ASGI app."""
 
-    def __init__(self, settings: Settings, db: Database, *, with_workers: bool) -> None:
+    def __init__(self, settings: Settings, db: Database, sealer: Sealer, *, with_workers: bool) -> None:
         app_secrets, verify_token = settings.webhook_secrets()
         self._db = db
         self._wakeups = Wakeups(db)
         self._workers = Workers(db, self._wakeups, settings) if with_workers else None
         self._intake = Intake(db, app_secrets=app_secrets, verify_token=verify_token, stored=self._stored)
-        self._api = build_api(settings, db, self._run)
+        self._api = build_app(settings, db, sealer, self._run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: the webhook at once, everything else through the router."""
@@ -88,8 +92,8 @@ def _declared_bytes(scope: Scope) -> int:
     return int(declared) if declared.isdigit() else 0
 
 
-def build_api(settings: Settings, db: Database, lifespan: object) -> FastAPI:
-    """The router: JSON API, health, OpenAPI."""
+def build_app(settings: Settings, db: Database, sealer: Sealer, lifespan: object) -> FastAPI:
+    """The router: JSON API, health, OpenAPI, and the site."""
     app = Api(
         title="WhaTrack",
         version=version("whatrack"),
@@ -100,8 +104,11 @@ def build_api(settings: Settings, db: Database, lifespan: object) -> FastAPI:
         max_body_size=MAX_BODY,
         lifespan=lifespan,  # type: ignore[arg-type] # FastAPI's own alias for this callable is private
     )
-    app.state.db, app.state.settings = db, settings
+    app.state.db, app.state.settings, app.state.sealer = db, settings, sealer
     problems.install(app)
     for router in (health.router, tickets.router, deliveries.router):
         app.include_router(router)
+    site.install(app)
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
+    app.add_middleware(Security, own_host=f"{settings.base_url.host}:{settings.base_url.port}")
     return app

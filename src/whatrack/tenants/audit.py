@@ -1,0 +1,61 @@
+"""Who did what in an organization, append-only. One writer of `audit_log`.
+
+An entry is written in the transaction of what it tells, so that neither is ever there without the other.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+from psycopg.types.json import Json
+
+from whatrack.db import Connection
+from whatrack.units import new_id
+
+INSERT: LiteralString = """
+INSERT INTO audit_log (organization_id, id, actor, action, target, detail) VALUES (%s, %s, %s, %s, %s, %s)
+"""
+# Newest first, from the index audit_log_at.
+PAGE: LiteralString = """
+SELECT a.id, a.at, a.actor, u.name AS actor_name, a.action, a.target, a.detail FROM audit_log a
+LEFT JOIN users u ON a.actor = 'user:' || u.id
+WHERE a.organization_id = %(organization)s AND (%(at)s::timestamptz IS NULL OR (a.at, a.id) < (%(at)s, %(id)s))
+ORDER BY a.at DESC, a.id DESC LIMIT %(limit)s
+"""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One deed. actor_name: None for keys and the system, and for people who are gone."""
+
+    id: UUID
+    at: datetime
+    actor: str
+    actor_name: str | None
+    action: str
+    target: str
+    detail: dict[str, Any]
+
+
+async def record(
+    conn: Connection,
+    organization_id: UUID,
+    actor: str,
+    action: str,
+    target: str,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one deed down. detail: names and numbers for a reader; never a secret, a phone or a message."""
+    await conn.execute(INSERT, [organization_id, new_id(), actor, action, target, Json(dict(detail or {}))])
+
+
+async def page(
+    conn: Connection, organization_id: UUID, *, after: tuple[datetime, UUID] | None, limit: int
+) -> list[Entry]:
+    """Deeds, newest first. after: the last one of the page before."""
+    at, entry_id = after or (None, None)
+    values = {"organization": organization_id, "at": at, "id": entry_id, "limit": limit}
+    async with conn.cursor(row_factory=class_row(Entry)) as cursor:
+        return await (await cursor.execute(PAGE, values)).fetchall()

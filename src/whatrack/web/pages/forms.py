@@ -1,0 +1,97 @@
+"""A form as it was sent: what was typed, kept; what is wrong, said beside its field."""
+
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.datastructures import FormData
+
+from whatrack.errors import Refused
+from whatrack.web.pages.i18n import _
+from whatrack.web.pages.words import said
+
+T = TypeVar("T")
+PASSWORDS = ("password", "again", "current", "code")  # never sent back
+
+
+class Form:
+    """The values of one form and the messages about them. Reading a field checks it; `ok` once all are read."""
+
+    def __init__(self, sent: FormData | None = None, **start: object) -> None:
+        given = {name: value for name, value in (sent or {}).items() if isinstance(value, str)}
+        self._sent = given
+        self.values: dict[str, str] = {name: str(value) for name, value in start.items() if value is not None}
+        self.values |= {name: value for name, value in given.items() if name not in PASSWORDS}
+        self.errors: dict[str, str] = {}
+        self.general: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing has been found wrong."""
+        return not self.errors and self.general is None
+
+    def wrong(self, name: str, message: str) -> None:
+        """Say what is wrong with a field; the first thing said stays."""
+        self.errors.setdefault(name, message)
+
+    def refuse(self, error: Refused, names: Collection[str] = ()) -> None:
+        """Take over what a rule refused: beside its field when the form has it, else above all."""
+        if error.field and (not names or error.field in names):
+            self.wrong(error.field, said(error))
+        else:
+            self.general = said(error)
+
+    def text(self, name: str, *, required: bool = True, most: int = 200) -> str:
+        """A line of text, trimmed."""
+        value = self._sent.get(name, "").strip()
+        if required and not value:
+            self.wrong(name, _("Preencha este campo."))
+        elif len(value) > most:
+            self.wrong(name, _("Use no máximo %(most)s caracteres.", most=most))
+        elif any(ord(char) < 32 and char not in "\r\n\t" for char in value):
+            self.wrong(name, _("Há um caractere que não pode ser guardado. Apague e digite de novo."))
+        return value
+
+    def secret(self, name: str) -> str:
+        """A password as typed: not trimmed, never sent back."""
+        value = self._sent.get(name, "")
+        if not value:
+            self.wrong(name, _("Preencha este campo."))
+        return value
+
+    def choice(self, name: str, among: Collection[str], *, required: bool = True) -> str:
+        """One of the offered values, or '' where none is needed."""
+        value = self._sent.get(name, "")
+        if value in among or (not value and not required):
+            return value
+        self.wrong(name, _("Escolha uma das opções."))
+        return ""
+
+    def whole(self, name: str, least: int, most: int) -> int:
+        """A whole number between two bounds, both included."""
+        value = self._sent.get(name, "").strip()
+        if value.isascii() and value.isdigit() and least <= int(value[:12]) <= most:
+            return int(value)
+        self.wrong(name, _("Digite um número inteiro de %(least)s a %(most)s.", least=least, most=most))
+        return least
+
+    def checked(self, name: str) -> bool:
+        """Whether a box was ticked."""
+        return name in self._sent
+
+    def parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
+        """A required line of text as `parse` reads it; None when it is refused."""
+        value = self.text(name)
+        if name in self.errors:
+            return None
+        try:
+            return parse(value)
+        except Refused as error:
+            self.wrong(name, said(error))
+            return None
+
+
+async def sent_form(request: Request) -> Form:
+    """The form in the request's body: no files, at most 100 fields."""
+    async with request.form(max_files=0, max_fields=100, max_part_size=100_000) as sent:
+        return Form(sent)

@@ -1,0 +1,180 @@
+"""Pages from templates: whole for a browser, in named parts for htmx; numbers, money, dates by Babel."""
+
+import hashlib
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+from babel.dates import format_date, format_datetime, format_timedelta, get_timezone_name
+from babel.numbers import format_compact_currency, format_currency, format_decimal
+from fastapi import Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from whatrack.units import masked_phone
+from whatrack.web.pages import i18n
+
+WEB = Path(__file__).parents[1]
+UNKNOWN = "—"
+THEMES = {"light", "dark"}
+THEME_COOKIE, NOTICE_COOKIE = "theme", "notice"
+VARY = {"Vary": "HX-Request, Accept-Language, Cookie", "Cache-Control": "no-store"}
+
+
+def money(value: Decimal | None, currency: str = "BRL") -> str:
+    """R$ 1.234,56; a dash for what is not known."""
+    return UNKNOWN if value is None else format_currency(value, currency, locale=i18n.language.get())
+
+
+def short_money(value: Decimal | None, currency: str = "BRL") -> str:
+    """R$ 1,2 mi: for places where the exact figure stands elsewhere."""
+    if value is None:
+        return UNKNOWN
+    return format_compact_currency(value, currency, locale=i18n.language.get(), fraction_digits=1)
+
+
+def number(value: int | Decimal | None) -> str:
+    """1.234."""
+    return UNKNOWN if value is None else format_decimal(value, locale=i18n.language.get())
+
+
+def moment(value: datetime | None, style: str = "short") -> str:
+    """22/11/2026 11:05, in the organization's zone."""
+    if value is None:
+        return UNKNOWN
+    return format_datetime(value, style, tzinfo=i18n.zone(), locale=i18n.language.get())
+
+
+def day(value: date | datetime | None, style: str = "medium") -> str:
+    """22 de nov. de 2026; the day of a moment is that of the organization's zone."""
+    if value is None:
+        return UNKNOWN
+    local = value.astimezone(i18n.zone()) if isinstance(value, datetime) else value
+    return format_date(local, style, locale=i18n.language.get())
+
+
+def ago(value: datetime | None, now: datetime) -> str:
+    """há 4 minutos."""
+    if value is None:
+        return UNKNOWN
+    return format_timedelta(value - now, add_direction=True, locale=i18n.language.get())
+
+
+def phone(digits: str | None) -> str:
+    """+55 11 98765-4321 for Brazil; other countries' digits, and masked ones, as they are."""
+    if digits is None:
+        return UNKNOWN
+    if digits.startswith("55") and digits.isdigit() and len(digits) in (12, 13):
+        return f"+55 {digits[2:4]} {digits[4:-4]}-{digits[-4:]}"
+    return f"+{digits}" if digits.isdigit() else digits
+
+
+def icon(name: str, label: str = "") -> Markup:
+    """An icon of frontend/icons.txt; with a label when it stands alone."""
+    said = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+    return Markup('<svg class="icon" {}><use href="{}#{}"/></svg>').format(
+        said, asset("dist/icons.svg"), name
+    )
+
+
+@cache
+def asset(path: str) -> str:
+    """The address of a static file, which changes with its content: browsers may keep it for ever."""
+    digest = hashlib.sha256((WEB / "static" / path).read_bytes()).hexdigest()[:12]
+    return f"/static/{path}?v={digest}"
+
+
+def query(request: Request, **changed: object) -> str:
+    """The page's own address with some of its parameters changed; None takes one away."""
+    kept = {name: value for name, value in request.query_params.items() if name not in changed and value}
+    kept |= {name: str(value) for name, value in changed.items() if value is not None}
+    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(WEB / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    made.install_gettext_callables(i18n.gettext_callable, i18n.ngettext_callable, newstyle=True)  # type: ignore[attr-defined] # added by the extension
+    made.filters.update(
+        money=money,
+        short_money=short_money,
+        number=number,
+        moment=moment,
+        day=day,
+        ago=ago,
+        phone=phone,
+        masked=masked_phone,
+    )
+    made.globals.update(
+        icon=icon,
+        asset=asset,
+        query=query,
+        languages=i18n.LANGUAGES,
+        language=i18n.language.get,
+        zone_name=lambda: get_timezone_name(i18n.zone(), locale=i18n.language.get()),
+    )
+    return made
+
+
+templates = _environment()
+
+
+def by_htmx(request: Request) -> bool:
+    """Whether htmx asks for parts; restoring its history or following a boosted link takes the whole page."""
+    headers = request.headers
+    return (
+        headers.get("hx-request") == "true"
+        and "hx-boosted" not in headers
+        and "hx-history-restore-request" not in headers
+    )
+
+
+def page(
+    request: Request,
+    name: str,
+    *parts: str,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    **context: Any,
+) -> HTMLResponse:
+    """The template for a browser; for htmx the parts instead, the first swapped in, the rest as <hx-partial>s.
+
+    Every template knows request, visitor, theme and notice (what the page before wanted said).
+    """
+    visitor = getattr(request.state, "visitor", None)
+    theme = visitor.user.theme if visitor else request.cookies.get(THEME_COOKIE)
+    notice = unquote(request.cookies.get(NOTICE_COOKIE, ""))
+    chosen = parts if parts and by_htmx(request) else (name,)
+    known = {
+        "request": request,
+        "visitor": visitor,
+        "theme": theme if theme in THEMES else None,
+        "notice": notice,
+        **context,
+    }
+    answer = HTMLResponse("".join(templates.get_template(each).render(known) for each in chosen), status)
+    answer.headers.update({**VARY, **(headers or {})})
+    if notice:
+        answer.delete_cookie(NOTICE_COOKIE)
+    return answer
+
+
+def see(request: Request, address: str, notice: str = "") -> Response:
+    """Send the browser to another page after a form: 303, or htmx's own way. notice: said at the top of that page."""
+    if by_htmx(request):
+        answer = Response(status_code=204, headers={"HX-Redirect": address, **VARY})
+    else:
+        answer = RedirectResponse(address, 303, VARY)
+    if notice:
+        answer.set_cookie(NOTICE_COOKIE, quote(notice), max_age=30, httponly=True, samesite="lax")
+    return answer

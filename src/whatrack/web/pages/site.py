@@ -1,0 +1,55 @@
+"""The site on the router: its pages, its static files, the language of each request."""
+
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import override
+
+from whatrack.errors import ConfigError
+from whatrack.web.pages import failures, i18n, tickets
+from whatrack.web.pages.render import WEB
+
+FOR_EVER = "public, max-age=31536000, immutable"
+
+
+class _Static(StaticFiles):
+    """Files whose address holds their content's digest may be kept for ever."""
+
+    @override
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, with how long a browser may keep it."""
+        answer = await super().get_response(path, scope)
+        answer.headers["Cache-Control"] = (
+            FOR_EVER if b"v=" in scope["query_string"] else "public, max-age=3600"
+        )
+        return answer
+
+
+class _Language:
+    """ASGI middleware: the request's language, for every word that is written while it is answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            i18n.language.set(i18n.of_request(Request(scope)))
+        await self._app(scope, receive, send)
+
+
+def install(app: FastAPI) -> None:
+    """Put every page on the router. ConfigError when the assets were never built."""
+    if not (WEB / "static" / "dist" / "css" / "app.css").exists():
+        raise ConfigError("The site's assets are not built: run `make setup`, or install the wheel.")
+    app.add_middleware(_Language)
+    app.mount("/static", _Static(directory=WEB / "static"), name="static")
+    app.add_api_route("/", _home, include_in_schema=False)
+    for router in (tickets.router,):
+        app.include_router(router, include_in_schema=False)
+    failures.install(app)
+
+
+def _home() -> RedirectResponse:
+    return RedirectResponse("/tickets", 303)

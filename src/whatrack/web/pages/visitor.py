@@ -1,0 +1,86 @@
+"""Who is looking at a page: read from the session cookie, once a request."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.responses import Response
+
+from whatrack.errors import Forbidden, Unauthorized
+from whatrack.settings import Settings
+from whatrack.tenants import login
+from whatrack.tenants.access import Access
+from whatrack.tenants.sessions import LIFETIME, Visitor
+from whatrack.web.api.caller import database
+from whatrack.web.pages import i18n
+from whatrack.web.pages.i18n import _
+
+
+def cookie_name(settings: Settings) -> str:
+    """With https the name that browsers bind to this very host; they refuse it without."""
+    return "__Host-whatrack" if settings.base_url.scheme == "https" else "whatrack"
+
+
+def keep(request: Request, response: Response, token: str) -> None:
+    """Put a session's token into the browser."""
+    settings: Settings = request.app.state.settings
+    response.set_cookie(
+        cookie_name(settings),
+        token,
+        max_age=int(LIFETIME.total_seconds()),
+        secure=settings.base_url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+
+
+async def maybe(request: Request) -> Visitor | None:
+    """The visitor, or None when nobody is signed in here."""
+    token = request.cookies.get(cookie_name(request.app.state.settings))
+    found = await login.visitor(database(request), token) if token else None
+    request.state.visitor = found
+    if found and found.home:
+        i18n.set_zone(found.home.timezone)
+    return found
+
+
+async def signed_in(found: Annotated[Visitor | None, Depends(maybe)]) -> Visitor:
+    """A person; without one the sign-in page comes first, and leads back."""
+    if found is None:
+        raise Unauthorized("Sign in first.")
+    return found
+
+
+async def member(found: Annotated[Visitor, Depends(signed_in)]) -> Access:
+    """A person in an organization."""
+    if found.access is None:
+        raise Forbidden(
+            _("Você ainda não faz parte de nenhuma organização. Peça um convite a quem administra a sua.")
+        )
+    return found.access
+
+
+def at_least(role: str) -> Callable[[Access], Awaitable[Access]]:
+    """A member with this role or a higher one."""
+
+    async def checked(access: Annotated[Access, Depends(member)]) -> Access:
+        access.require(role)
+        return access
+
+    return checked
+
+
+async def operator(found: Annotated[Visitor, Depends(signed_in)]) -> Visitor:
+    """An operator of the installation."""
+    if not found.user.is_operator:
+        raise Forbidden(_("Esta página é de quem opera a instalação."))
+    return found
+
+
+MaybeVisitor = Annotated[Visitor | None, Depends(maybe)]
+SignedIn = Annotated[Visitor, Depends(signed_in)]
+Member = Annotated[Access, Depends(member)]
+Agent = Annotated[Access, Depends(at_least("agent"))]
+Admin = Annotated[Access, Depends(at_least("admin"))]
+Owner = Annotated[Access, Depends(at_least("owner"))]
+OperatorPage = Annotated[Visitor, Depends(operator)]

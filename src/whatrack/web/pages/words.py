@@ -1,0 +1,21 @@
+"""What rules refuse, in the reader's words: the codes of errors.py in Portuguese, translated as all else is."""
+
+from whatrack.errors import Refused
+from whatrack.web.pages.i18n import _, marked
+
+REFUSALS = {
+    "bad_email": marked("Digite um e-mail completo, como ana@exemplo.com.br."),
+    "deal_value_required": marked("Diga quanto valeu a venda."),
+    "email_taken": marked("Já existe uma conta com este e-mail."),
+    "open_ticket_exists": marked("Este contato já tem um ticket aberto neste número. Continue por aquele."),
+    "slug_taken": marked("Já existe uma organização com este endereço curto. Escolha outro."),
+    "stale": marked(
+        "Outra pessoa mudou este ticket enquanto você olhava. Nada foi alterado: veja como está agora e decida de novo."
+    ),
+}
+
+
+def said(error: Refused) -> str:
+    """Why something was refused. A code without words of its own keeps the rule's English: a test finds it."""
+    words = REFUSALS.get(error.code)
+    return _(words) if words else error.detail

@@ -1,0 +1,88 @@
+// The pages' own behaviour: dialogs, toasts, the board's drag, live refresh, copying. Everything works without it too.
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const TOAST_MS = 8000;
+const REFRESH_MS = 5000;
+
+// The server opens and closes the one dialog: HX-Trigger {"wt:dialog": …}, {"wt:dialog-close": …}, {"wt:focus": selector}.
+const dialog = document.getElementById("dialog");
+document.addEventListener("wt:dialog", () => dialog.open || dialog.showModal());
+document.addEventListener("wt:dialog-close", () => dialog.close());
+document.addEventListener("wt:focus", (event) => {
+  const focus = () => document.querySelector(event.detail.value)?.focus();
+  focus();
+  document.addEventListener("htmx:after:settle", focus, { once: true });
+});
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-close]") || event.target === dialog) {
+    event.preventDefault();
+    dialog.close();
+  }
+  const copy = event.target.closest("[data-copy]");
+  if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => toast("toast-copied"));
+  const jump = event.target.closest("[data-dismiss]");
+  if (jump) jump.closest("[data-toast]").remove();
+});
+dialog.addEventListener("close", () => window.htmx?.trigger(document.body, "wt:dialog-closed"));
+
+function toast(template) {
+  const copy = document.getElementById(template).content.cloneNode(true);
+  document.getElementById("toasts").append(copy);
+  prepare();
+}
+document.addEventListener("htmx:error", () => toast("toast-offline"));
+
+// A form that filters: send it when a choice changes, not only at its button.
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-auto]");
+  if (form) form.requestSubmit();
+});
+
+let dragging = false;
+const busy = () =>
+  dragging || dialog.open || document.hidden || document.querySelector("#board :popover-open, #board .htmx-request");
+setInterval(() => {
+  const board = document.getElementById("board");
+  if (board && !busy()) window.htmx?.trigger(board, "wt:refresh");
+}, REFRESH_MS);
+
+// Dropping a card presses the button of that column in the card's own menu: one way to move a ticket.
+function drop(event) {
+  dragging = false;
+  if (event.from === event.to) return;
+  const button = event.item.querySelector(`[data-to="${event.to.dataset.stage}"]`);
+  event.from.insertBefore(event.item, event.from.children[event.oldIndex] ?? null);
+  button?.click();
+}
+function sortable() {
+  all("[data-draggable] [data-stage]").forEach((list) => {
+    list.sorting ??= window.Sortable.create(list, {
+      group: "tickets",
+      animation: 150,
+      delay: 150,
+      delayOnTouchOnly: true,
+      sort: false,
+      filter: "button, .pop, .btn",
+      preventOnFilter: false,
+      onStart: () => (dragging = true),
+      onEnd: drop,
+    });
+  });
+}
+function loadSortable() {
+  if (!document.querySelector("[data-draggable]")) return;
+  if (window.Sortable) return sortable();
+  const script = document.createElement("script");
+  script.src = document.querySelector("[data-draggable]").dataset.sortable;
+  script.addEventListener("load", sortable);
+  document.head.append(script);
+}
+
+function prepare() {
+  all("[data-toast]:not([data-on])").forEach((box) => {
+    box.dataset.on = "";
+    if (!box.classList.contains("toast-box-error")) setTimeout(() => box.remove(), TOAST_MS);
+  });
+  loadSortable();
+}
+document.addEventListener("htmx:after:swap", prepare);
+prepare();
