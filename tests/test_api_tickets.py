@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from tests.support import NOON, PHONE, Shop, ad, body, change, make_shop, message, process, rows
-from whatrack.board.tickets import TRACKING_FIELDS, write_cursor
+from whatrack.board.query import write_cursor
+from whatrack.board.tickets import TRACKING_FIELDS
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Database
 from whatrack.flow import register_number
@@ -249,7 +250,7 @@ async def test_a_ticket_has_exactly_the_promised_shape(web: aiohttp.ClientSessio
     assert ticket == await api.one(ticket_id)
     assert set(ticket) == {
         "id", "status", "close_reason", "lost_reason", "stage", "deal_value", "currency", "phone_number_id", "source",
-        "follow_up", "contact", "tracking", "opened_at", "last_message_at", "closed_at", "won_at", "version",
+        "follow_up", "owner", "contact", "tracking", "opened_at", "last_message_at", "closed_at", "won_at", "version",
         "created_at", "updated_at",
     }  # fmt: skip
     assert (ticket["status"], ticket["close_reason"]) == ("closed", "WON")

@@ -326,7 +326,7 @@ async def test_r1_a_first_message_and_a_ticket_opened_by_hand_at_once_are_one(db
     blocked = "SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
 
     async with db.tenant(shop.id) as conn:
-        by_hand = await flow.open_ticket(conn, shop.id, shop.number, wa_id=PHONE, name="Ana")
+        by_hand = await flow.open_ticket(conn, shop.id, shop.number, wa_id=PHONE, name="Ana", actor="api_key:test")
         drained = asyncio.create_task(drain.step())
         while not await rows(db, blocked):  # the drain waits to learn whether the person is there
             await asyncio.sleep(0.01)

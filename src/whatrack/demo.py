@@ -188,7 +188,7 @@ def sample_bodies(now: int) -> Iterator[dict[str, Any]]:
     yield again  # Meta delivers at least once
     yield webhook(
         message(fabio, now - 600, "Tem convênio?", ad(WHITENING, "Clareamento", "Aff-fabio-1")),
-        message(("5511355501234", "Gabi Souza"), now - 500, "Boa tarde"),
+        message(("551135501234", "Gabi Souza"), now - 500, "Boa tarde"),
         message(carla, now - 400, "Consegui o horário 😀"),
         message(
             ("5548987650008", "Hugo Reis"),

@@ -33,15 +33,18 @@ class Refused(WhatrackError):
     """The caller's request conflicts with the state (409) or holds a bad value (422).
 
     code: a stable word other programs may test (`open_ticket_exists`, `stale`, `deal_value_required` …).
-    field: the request's field at fault, when there is one.
+    field: the request's field at fault, when there is one. about: the id of the row in the way, when there is one.
     """
 
-    def __init__(self, code: str, detail: str, *, status: int = 409, field: str | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, *, status: int = 409, field: str | None = None, about: object = None
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.status = status
         self.field = field
+        self.about = about
 
 
 def bad_value(field: str, detail: str, *, code: str = "bad_value") -> Refused:

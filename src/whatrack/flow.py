@@ -8,7 +8,8 @@ an operator ──► open_organization · register_number ──► routes, and
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import msgspec
@@ -24,20 +25,22 @@ from whatrack.contacts import store as contacts
 from whatrack.contacts.identity import People, identity_keys
 from whatrack.contacts.messages import Months
 from whatrack.db import Connection, Database
+from whatrack.errors import Refused, bad_value
 from whatrack.inbox import claim as queue
 from whatrack.inbox import replay, routes, routing
 from whatrack.inbox import store as deliveries
 from whatrack.inbox.claim import Claim, RowKey
 from whatrack.inbox.reading import Delivery, Failure, Incoming, Reading, Route, read
-from whatrack.tenants import organizations
+from whatrack.tenants import audit, members, organizations
 from whatrack.tenants.organizations import Organization
 from whatrack.tickets import people as ticket_moves
-from whatrack.tickets import stages
+from whatrack.tickets import refunds, stages
 from whatrack.tickets import store as tickets
 from whatrack.tickets.lifecycle import Tickets
-from whatrack.tickets.moves import Change, Record, apply, new_record
+from whatrack.tickets.moves import Change, Record, apply, check_version, new_record, taken_back
 from whatrack.units import new_id
 
+UNDO_WITHIN = timedelta(seconds=30)  # the page offers it for 8; a slow network must not make it a lie
 SLICE = 40  # deliveries read or decided before others in this process get a turn
 
 
@@ -144,7 +147,13 @@ async def register_number(db: Database, number: WhatsappNumber) -> int:
 
 
 async def open_ticket(
-    conn: Connection, organization_id: UUID, phone_number_id: str | None, *, wa_id: str, name: str | None
+    conn: Connection,
+    organization_id: UUID,
+    phone_number_id: str | None,
+    *,
+    wa_id: str,
+    name: str | None,
+    actor: str,
 ) -> UUID:
     """Open a ticket by hand for a person, known or new. Refused `open_ticket_exists` when they have one there."""
     number = await whatsapp_numbers.pick(conn, organization_id, phone_number_id)
@@ -157,6 +166,7 @@ async def open_ticket(
     )
     await ticket_moves.open_by_hand(conn, ticket)
     await tracking.write(conn, [Tracking(organization_id, ticket.id, is_new=True)])
+    await audit.record(conn, organization_id, actor, "ticket_opened", f"ticket:{ticket.id}")
     return ticket.id
 
 
@@ -176,9 +186,103 @@ async def move_ticket(
     now = await database.now(conn)
     after = apply(before, change, by_id[before.stage_id], now)
     if after != before:
-        pair = (by_id[before.stage_id], by_id[after.stage_id])
-        await ticket_moves.write_move(conn, before, after, pair, actor=actor, now=now)
+        await _write_move(conn, before, after, by_id, actor=actor, now=now, action="ticket_moved")
     return after
+
+
+async def undo_move(
+    conn: Connection, organization_id: UUID, ticket_id: UUID, version: int, *, actor: str
+) -> Record:
+    """Take one's own last move back, within UNDO_WITHIN: the ticket is exactly as before it.
+
+    Refused `stale` when the ticket changed since, `too_late` when the time is over or the move was someone else's.
+    """
+    ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
+    check_version(ticket, version)
+    move = await ticket_moves.last_move(conn, ticket)
+    now = await database.now(conn)
+    if move is None or move.actor != actor or now - move.at > UNDO_WITHIN:
+        raise Refused("too_late", "This move can no longer be undone: move the ticket again.")
+    by_id = {stage.id: stage for stage in await stages.all_stages(conn, organization_id)}
+    restored = taken_back(ticket, move.before)
+    await _write_move(conn, ticket, restored, by_id, actor=actor, now=now, action="ticket_move_undone")
+    return restored
+
+
+async def undoable(
+    conn: Connection, organization_id: UUID, ticket_id: UUID, *, actor: str, within_s: float
+) -> bool:
+    """Whether this person may take the ticket's last move back, and it is not older than so many seconds."""
+    move = await ticket_moves.last_move(conn, await ticket_moves.one(conn, organization_id, ticket_id))
+    age = await database.now(conn) - move.at if move else UNDO_WITHIN
+    return move is not None and move.actor == actor and age < timedelta(seconds=within_s)
+
+
+async def _write_move(
+    conn: Connection,
+    before: Record,
+    after: Record,
+    by_id: dict[UUID, stages.Stage],
+    *,
+    actor: str,
+    now: datetime,
+    action: str,
+) -> None:
+    pair = (by_id[before.stage_id], by_id[after.stage_id])
+    await ticket_moves.write_move(conn, before, after, pair, actor=actor, now=now)
+    told = {
+        "from": pair[0].name,
+        "to": pair[1].name,
+        "value": str(after.deal_value or ""),
+        "currency": after.currency,
+    }
+    await audit.record(conn, after.organization_id, actor, action, f"ticket:{after.id}", told)
+
+
+async def assign_ticket(
+    conn: Connection, organization_id: UUID, ticket_id: UUID, owner_id: UUID | None, *, actor: str
+) -> None:
+    """Give a ticket to a member of the organization, or to nobody. Idempotent."""
+    ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
+    people = {member.id: member for member in await members.everyone(conn, organization_id)}
+    if owner_id is not None and owner_id not in people:
+        raise bad_value("owner", "This person is not a member of the organization.", code="not_a_member")
+    if ticket.owner_id == owner_id:
+        return
+    await ticket_moves.assign(conn, ticket, owner_id, await database.now(conn))
+    told = {"owner": people[owner_id].name if owner_id else ""}
+    await audit.record(conn, organization_id, actor, "ticket_assigned", f"ticket:{ticket_id}", told)
+
+
+async def refund_ticket(
+    conn: Connection,
+    organization_id: UUID,
+    ticket_id: UUID,
+    *,
+    amount: Decimal,
+    reason: str,
+    at: datetime | None,
+    actor: str,
+) -> UUID:
+    """Write down money given back on a won ticket. at: None for now."""
+    ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
+    earlier = await refunds.of_ticket(conn, organization_id, ticket_id)
+    now = await database.now(conn)
+    moment = at or now
+    refunds.check(ticket, earlier, amount, moment, now)
+    refund_id = await refunds.add(conn, ticket, amount=amount, reason=reason, at=moment, now=now, actor=actor)
+    told = {"value": str(amount), "currency": ticket.currency}
+    await audit.record(conn, organization_id, actor, "refund_added", f"ticket:{ticket_id}", told)
+    return refund_id
+
+
+async def remove_refund(
+    conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID, *, actor: str
+) -> None:
+    """Take back a refund that was entered by mistake."""
+    await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
+    await refunds.remove(conn, organization_id, ticket_id, refund_id)
+    await audit.record(conn, organization_id, actor, "refund_removed", f"ticket:{ticket_id}")
 
 
 def _leads_somewhere(delivery: Delivery, targets: dict[str, list[Route]]) -> bool:

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import dict_row
 
-from whatrack.board.tickets import read_cursor, write_cursor
+from whatrack.board.query import read_cursor, write_cursor
 from whatrack.db import Connection
 
 # Each decision in the words of its rule.
@@ -33,8 +33,13 @@ SELECT * FROM (
     UNION ALL
     SELECT c.changed_at, c.id, 'stage_move', json_build_object(
         'from', c.from_stage, 'to', c.to_stage, 'deal_value', c.deal_value::text, 'currency', c.currency,
-        'lost_reason', c.lost_reason, 'happened_at', c.happened_at, 'actor', c.actor)
-    FROM ticket_stage_changes c WHERE c.organization_id = %(organization)s AND c.ticket_id = %(ticket)s
+        'lost_reason', c.lost_reason, 'happened_at', c.happened_at, 'actor', c.actor, 'actor_name', u.name)
+    FROM ticket_stage_changes c LEFT JOIN users u ON c.actor = 'user:' || u.id WHERE c.organization_id = %(organization)s AND c.ticket_id = %(ticket)s
+    UNION ALL
+    SELECT r.refunded_at, r.id, 'refund', json_build_object(
+        'amount', r.amount::text, 'currency', r.currency, 'reason', r.reason, 'actor', r.actor, 'actor_name', u.name)
+    FROM ticket_refunds r LEFT JOIN users u ON r.actor = 'user:' || u.id
+    WHERE r.organization_id = %(organization)s AND r.ticket_id = %(ticket)s
     UNION ALL
     SELECT t.closed_at, t.id, 'expired', json_build_object('last_message_at', t.last_message_at)
     FROM tickets t WHERE t.organization_id = %(organization)s AND t.id = %(ticket)s AND t.close_reason = 'EXPIRED'

@@ -32,7 +32,27 @@ class Record(msgspec.Struct, frozen=True):
     active_at: datetime
     closed_at: datetime | None
     won_at: datetime | None
+    owner_id: UUID | None
     version: int
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What a move changes of a ticket, as it was before it: enough to take the move back exactly."""
+
+    stage_id: UUID
+    status: str
+    close_reason: str | None
+    lost_reason: str | None
+    deal_value: Decimal | None
+    currency: str
+    active_at: datetime
+    closed_at: datetime | None
+    won_at: datetime | None
+
+    @classmethod
+    def of(cls, ticket: Record) -> "Before":
+        """What to keep of a ticket that is about to move."""
+        return cls(**{name: getattr(ticket, name) for name in cls.__struct_fields__})
 
 
 def new_record(
@@ -59,6 +79,7 @@ def new_record(
         active_at=now,
         closed_at=None,
         won_at=None,
+        owner_id=None,
         version=1,
     )
 
@@ -74,12 +95,24 @@ class Change(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
-def apply(ticket: Record, change: Change, current: Stage, now: datetime) -> Record:
-    """The ticket after the change; the same object when nothing changes. Raises Refused, naming the field."""
-    if change.version is not None and change.version != ticket.version:
+def check_version(ticket: Record, version: int | None) -> None:
+    """Refused `stale` when somebody changed the ticket since the asker saw it."""
+    if version is not None and version != ticket.version:
         raise Refused(
             "stale", "Somebody changed this ticket meanwhile: load it again, then decide.", field="version"
         )
+
+
+def taken_back(ticket: Record, before: Before) -> Record:
+    """The ticket as it was before its last move."""
+    restored = msgspec.structs.replace(ticket, **msgspec.structs.asdict(before))
+    active_at = max(ticket.active_at, before.active_at)  # a message may have come meanwhile
+    return msgspec.structs.replace(restored, active_at=active_at, version=ticket.version + 1)
+
+
+def apply(ticket: Record, change: Change, current: Stage, now: datetime) -> Record:
+    """The ticket after the change; the same object when nothing changes. Raises Refused, naming the field."""
+    check_version(ticket, change.version)
     stage = change.stage or current
     valued = msgspec.structs.replace(
         ticket,

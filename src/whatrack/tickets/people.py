@@ -10,13 +10,13 @@ from psycopg.rows import class_row
 
 from whatrack.db import Connection
 from whatrack.errors import NotFound, Refused
-from whatrack.tickets.moves import Record
+from whatrack.tickets.moves import Before, Record
 from whatrack.tickets.stages import Stage
 from whatrack.units import new_id
 
 COLUMNS: LiteralString = """
 organization_id, id, contact_id, phone_number_id, stage_id, status, close_reason, lost_reason, deal_value, currency,
-opened_at, active_at, closed_at, won_at, version
+opened_at, active_at, closed_at, won_at, owner_id, version
 """
 ONE: LiteralString = f"SELECT {COLUMNS} FROM tickets WHERE organization_id = %s AND id = %s"  # noqa: S608 - constants only
 LOCKED: LiteralString = f"{ONE} FOR NO KEY UPDATE"
@@ -37,8 +37,16 @@ WHERE organization_id = %(organization_id)s AND id = %(id)s
 """
 MOVED: LiteralString = """
 INSERT INTO ticket_stage_changes (organization_id, id, ticket_id, from_stage_id, to_stage_id, from_stage, to_stage, deal_value,
-                                  currency, lost_reason, happened_at, changed_at, actor)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                  currency, lost_reason, happened_at, changed_at, actor, before, version)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+# The ticket's last move, if the ticket is as that move left it.
+LAST_MOVE: LiteralString = """
+SELECT before::text, actor, changed_at FROM ticket_stage_changes
+WHERE organization_id = %s AND ticket_id = %s AND version = %s ORDER BY changed_at DESC LIMIT 1
+"""
+ASSIGN: LiteralString = """
+UPDATE tickets SET owner_id = %s, version = version + 1, updated_at = %s WHERE organization_id = %s AND id = %s
 """
 
 
@@ -56,7 +64,11 @@ async def open_by_hand(conn: Connection, ticket: Record) -> None:
     key = [ticket.organization_id, ticket.contact_id, ticket.phone_number_id]
     taken = await (await conn.execute(OPEN_ID, key)).fetchone()
     if taken:
-        raise Refused("open_ticket_exists", f"The contact has an open ticket on this number: {taken[0]}.")
+        raise Refused(
+            "open_ticket_exists",
+            f"The contact has an open ticket on this number: {taken[0]}.",
+            about=taken[0],
+        )
     await conn.execute(INSERT, msgspec.structs.asdict(ticket))
 
 
@@ -81,4 +93,28 @@ async def write_move(
     old, new = stages
     happened_at = after.won_at if new.group == "WON" and after.won_at else now
     values = [after.organization_id, new_id(), after.id, old.id, new.id, old.name, new.name, after.deal_value]
-    await conn.execute(MOVED, [*values, after.currency, after.lost_reason, happened_at, now, actor])
+    was = msgspec.json.encode(Before.of(before)).decode()
+    more = [after.currency, after.lost_reason, happened_at, now, actor, was, after.version]
+    await conn.execute(MOVED, [*values, *more])
+
+
+class LastMove(msgspec.Struct, frozen=True):
+    """The move that left a ticket as it is, by whom and when, and what was before."""
+
+    before: Before
+    actor: str
+    at: datetime
+
+
+async def last_move(conn: Connection, ticket: Record) -> LastMove | None:
+    """The move that made this very version; None when something else changed the ticket last."""
+    key = [ticket.organization_id, ticket.id, ticket.version]
+    row = await (await conn.execute(LAST_MOVE, key)).fetchone()
+    if row is None or row[0] is None:
+        return None
+    return LastMove(msgspec.json.decode(row[0], type=Before), row[1], row[2])
+
+
+async def assign(conn: Connection, ticket: Record, owner_id: UUID | None, now: datetime) -> None:
+    """Give a ticket to somebody, or to nobody."""
+    await conn.execute(ASSIGN, [owner_id, now, ticket.organization_id, ticket.id])

@@ -10,20 +10,21 @@ from whatrack.db import Connection
 from whatrack.errors import bad_value
 from whatrack.units import new_id
 
-# name, group, role, probability in percent
+# name, group, role, probability in percent, colour
 DEFAULTS = (
-    ("Novo", "ACTIVE", "new", 10),
-    ("Qualificado", "ACTIVE", "qualified", 30),
-    ("Proposta", "ACTIVE", None, 60),
-    ("Ganho", "WON", "won", 100),
-    ("Perdido", "LOST", "lost", 0),
+    ("Novo", "ACTIVE", "new", 10, "blue"),
+    ("Qualificado", "ACTIVE", "qualified", 30, "teal"),
+    ("Proposta", "ACTIVE", None, 60, "violet"),
+    ("Ganho", "WON", "won", 100, "green"),
+    ("Perdido", "LOST", "lost", 0, "red"),
 )
 
 INSERT: LiteralString = """
-INSERT INTO stages (organization_id, id, name, "group", role, position, probability) VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO stages (organization_id, id, name, "group", role, position, probability, color)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 ALL: LiteralString = """
-SELECT id, name, "group", role, position, probability FROM stages WHERE organization_id = %s ORDER BY position
+SELECT id, name, "group", role, position, probability, color FROM stages WHERE organization_id = %s ORDER BY position
 """
 
 
@@ -36,12 +37,14 @@ class Stage(msgspec.Struct, frozen=True):
     role: str | None
     position: int
     probability: int
+    color: str
 
 
 async def create_defaults(conn: Connection, organization_id: UUID) -> None:
     """Give a new organization its five stages."""
-    for position, (name, group, role, probability) in enumerate(DEFAULTS):
-        await conn.execute(INSERT, [organization_id, new_id(), name, group, role, position, probability])
+    for position, (name, group, role, probability, color) in enumerate(DEFAULTS):
+        values = [organization_id, new_id(), name, group, role, position, probability, color]
+        await conn.execute(INSERT, values)
 
 
 async def all_stages(conn: Connection, organization_id: UUID) -> list[Stage]:

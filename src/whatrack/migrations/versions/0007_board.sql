@@ -46,3 +46,6 @@ CREATE TABLE ad_pictures (
 );
 CREATE INDEX ad_pictures_wanted ON ad_pictures (next_attempt_at) WHERE state = 'wanted';
 SELECT protect_tenant_table('ad_pictures');
+
+-- Posts are few among the tickets: the list's filter finds them here.
+CREATE INDEX ticket_tracking_post ON ticket_tracking (organization_id, ticket_id) WHERE meta_source_type = 'post';

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from whatrack import flow
 from whatrack.board import tickets as board
 from whatrack.board import timeline
+from whatrack.board.query import Query as TicketQuery
 from whatrack.tickets.moves import Change
 from whatrack.tickets.stages import Stage, all_stages, find_stage
 from whatrack.units import parse_currency, parse_money
@@ -48,6 +49,10 @@ class Filters(BaseModel):
     stage: NoNul | None = Field(None, description="id, role or name, any case")
     campaign: NoNul | None = Field(None, description="campaign id or exact name")
     ad: NoNul | None = Field(None, description="ad id")
+    source: Literal["ad", "post", "organic"] | None = None
+    owner: UUID | None = Field(None, description="id of the person it is assigned to")
+    since: Moment | None = Field(None, description="opened at or after")
+    until: Moment | None = Field(None, description="opened before")
     text: NoNul | None = Field(
         None, description="words of the contact's name or digits of the phone, each a prefix"
     )
@@ -104,6 +109,13 @@ class TicketTracking(BaseModel):
     first_ctwa_clid: str | None
 
 
+class TicketOwner(BaseModel):
+    """Who in the organization takes care of it."""
+
+    id: UUID
+    name: str | None
+
+
 class Ticket(BaseModel):
     """One conversation with a person on one number. Money: decimal strings; times: RFC 3339, UTC."""
 
@@ -117,6 +129,7 @@ class Ticket(BaseModel):
     phone_number_id: str
     source: str
     follow_up: bool
+    owner: TicketOwner | None
     contact: TicketContact
     tracking: TicketTracking
     opened_at: datetime
@@ -136,7 +149,7 @@ class TicketPage(BaseModel):
 
 
 class TimelinePage(BaseModel):
-    """A page of the story, oldest first. kind: message, touch (with its rule), stage_move or expired."""
+    """A page of the story, oldest first. kind: message, touch (with its rule), stage_move, refund or expired."""
 
     data: list[dict[str, Any]]
     next: str | None
@@ -189,7 +202,7 @@ async def list_tickets(db: Db, who: Member, filters: Annotated[Filters, Query()]
             if filters.stage is not None
             else None
         )
-        query = board.Query(**{**filters.model_dump(), "stage": stage})
+        query = TicketQuery(**{**filters.model_dump(), "stage": stage})
         return await board.page(conn, who.organization_id, query, phones=who.sees_phones)
 
 
@@ -199,7 +212,12 @@ async def open_ticket(db: Db, who: Member, new: NewTicket) -> dict[str, Any]:
     who.require("agent")
     async with db.tenant(who.organization_id) as conn:
         ticket_id = await flow.open_ticket(
-            conn, who.organization_id, new.phone_number_id, wa_id=new.contact.wa_id, name=new.contact.name
+            conn,
+            who.organization_id,
+            new.phone_number_id,
+            wa_id=new.contact.wa_id,
+            name=new.contact.name,
+            actor=who.actor,
         )
         await flow.move_ticket(conn, who.organization_id, ticket_id, new.change, actor=who.actor)
         return await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)

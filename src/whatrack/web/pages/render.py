@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from babel.dates import format_date, format_datetime, format_timedelta, get_timezone_name
 from babel.numbers import format_compact_currency, format_currency, format_decimal
@@ -15,7 +15,6 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from whatrack.units import masked_phone
 from whatrack.web.pages import i18n
 
 WEB = Path(__file__).parents[1]
@@ -88,11 +87,23 @@ def asset(path: str) -> str:
     return f"/static/{path}?v={digest}"
 
 
-def query(request: Request, **changed: object) -> str:
-    """The page's own address with some of its parameters changed; None takes one away."""
+def address_of(request: Request, path: str, **changed: object) -> str:
+    """Another page's address that keeps this one's parameters, some changed; None takes one away."""
     kept = {name: value for name, value in request.query_params.items() if name not in changed and value}
     kept |= {name: str(value) for name, value in changed.items() if value is not None}
-    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
+    return f"{path}?{urlencode(kept)}" if kept else path
+
+
+def with_seen(address: str, digest: str) -> str:
+    """A page's own address with what was seen of it, so that the answer may be "unchanged"."""
+    path, _, parameters = address.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(parameters) if name != "seen"]
+    return f"{path}?{urlencode([*kept, ('seen', digest)])}"
+
+
+def query(request: Request, **changed: object) -> str:
+    """The page's own address with some of its parameters changed; None takes one away."""
+    return address_of(request, request.url.path, **changed)
 
 
 def _environment() -> Environment:
@@ -113,12 +124,15 @@ def _environment() -> Environment:
         day=day,
         ago=ago,
         phone=phone,
-        masked=masked_phone,
+        decimal=Decimal,
     )
     made.globals.update(
         icon=icon,
         asset=asset,
         query=query,
+        address_of=address_of,
+        with_seen=with_seen,
+        typed_example=lambda: format_decimal(Decimal("1234.56"), locale=i18n.language.get()),
         languages=i18n.LANGUAGES,
         language=i18n.language.get,
         zone_name=lambda: get_timezone_name(i18n.zone(), locale=i18n.language.get()),

@@ -1,19 +1,216 @@
-"""Tickets: the board, the list, one ticket with its story."""
+"""Tickets: the board, the list, and opening one by hand. One ticket's own page is in ticket.py, moves in moves.py."""
 
+import hashlib
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
+
+import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from whatrack import db as database
+from whatrack import flow
+from whatrack.board import sources
 from whatrack.board import tickets as board
+from whatrack.board.query import Query
+from whatrack.connections import whatsapp_numbers
+from whatrack.db import Connection
+from whatrack.errors import Refused
+from whatrack.tenants import members
+from whatrack.tenants.access import Access
+from whatrack.tickets import stages
 from whatrack.web.api.caller import Db
-from whatrack.web.pages.render import page
-from whatrack.web.pages.visitor import Member
+from whatrack.web.pages import values
+from whatrack.web.pages.forms import Form, sent_form
+from whatrack.web.pages.i18n import _
+from whatrack.web.pages.render import page, see
+from whatrack.web.pages.visitor import Agent, Member, SignedIn
 
 router = APIRouter()
+BOARD, LIST = "board", "list"
+PERIODS = {"7": 7, "30": 30, "90": 90}
+
+
+class Filters(msgspec.Struct, frozen=True):
+    """What the address asks for. Every value is a text as typed; an unreadable one filters nothing."""
+
+    view: str = BOARD
+    q: str = ""
+    stage: str = ""
+    status: str = ""
+    source: str = ""
+    campaign: str = ""
+    ad: str = ""
+    owner: str = ""
+    period: str = ""
+    since: str = ""
+    until: str = ""
+    cursor: str = ""
+
+    @classmethod
+    def read(cls, parameters: dict[str, str]) -> "Filters":
+        """The filters of an address; others' parameters are ignored."""
+        known = {name: value[:200] for name, value in parameters.items() if name in cls.__struct_fields__}
+        return cls(**known)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything narrows the tickets down."""
+        return any(getattr(self, name) for name in self.__struct_fields__ if name not in ("view", "cursor"))
+
+    @property
+    def more_than_search(self) -> bool:
+        """Whether a filter beside the search and the owner is set, so that the filter row shows open."""
+        return any(
+            getattr(self, name)
+            for name in ("stage", "status", "source", "campaign", "ad", "period", "since", "until")
+        )
+
+
+async def query_of(conn: Connection, filters: Filters, who: Access, user_id: UUID) -> Query:
+    """The filters as a query; days are those of the organization's zone."""
+    now = await database.now(conn)
+    since = now - timedelta(days=PERIODS[filters.period]) if filters.period in PERIODS else None
+    since = _start(filters.since) or since
+    until = _start(filters.until)
+    return Query(
+        status=filters.status if filters.status in ("open", "closed") else None,
+        stage=_uuid(filters.stage),
+        source=filters.source if filters.source in ("ad", "post", "organic") else None,
+        campaign=filters.campaign or None,
+        ad=filters.ad or None,
+        owner=user_id if filters.owner == "me" else _uuid(filters.owner),
+        since=since,
+        until=until + timedelta(days=1) if until else None,
+        text=filters.q.replace("\x00", "") or None,
+        cursor=filters.cursor or None,
+    )
+
+
+def _start(text: str) -> Any:
+    try:
+        return values.start_of(values.day(text)) if text else None
+    except (Refused, OverflowError):
+        return None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
 
 
 @router.get("/tickets")
-async def list_tickets(request: Request, db: Db, who: Member) -> Response:
-    """The tickets, newest activity first."""
+async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
+    """The board, or the list, as the address says. With `seen`, 204 when the board is still as it was."""
+    filters = Filters.read(dict(request.query_params))
     async with db.tenant(who.organization_id) as conn:
-        found = await board.page(conn, who.organization_id, board.Query(), phones=who.sees_phones)
-    return page(request, "tickets.html", tickets=found.data)
+        context = await (_list if filters.view == LIST else board_of)(conn, filters, who, visitor.user.id)
+    if filters.view == LIST:
+        return page(request, "tickets_list.html", **context)
+    if request.query_params.get("seen") == context["digest"]:
+        return Response(status_code=204)
+    return page(request, "tickets_board.html", "_/board.html", **context)
+
+
+async def board_of(conn: Connection, filters: Filters, who: Access, user_id: UUID) -> dict[str, Any]:
+    """Everything that the board shows."""
+    query = await query_of(conn, filters, who, user_id)
+    wanted = msgspec.structs.replace(query, cursor=None, stage=None)
+    columns = await board.columns(conn, who.organization_id, wanted, phones=who.sees_phones)
+    totals: dict[UUID, list[board.Total]] = {}
+    for total in await board.totals(conn, who.organization_id, wanted, phones=who.sees_phones):
+        totals.setdefault(total.stage_id, []).append(total)
+    common = await _common(conn, filters, who)
+    seen = [
+        (str(ticket["id"]), ticket["version"], str(ticket["last_message_at"]))
+        for each in columns.values()
+        for ticket in each.data
+    ]
+    counts = [
+        (str(each.stage_id), each.count, str(each.value)) for found in totals.values() for each in found
+    ]
+    look = repr((seen, counts, [msgspec.structs.astuple(stage) for stage in common["stages"]]))
+    digest = hashlib.sha256(look.encode()).hexdigest()[:16]
+    return {**common, "columns": columns, "totals": totals, "digest": digest}
+
+
+async def _list(conn: Connection, filters: Filters, who: Access, user_id: UUID) -> dict[str, Any]:
+    """Everything that the list shows."""
+    try:
+        found = await board.page(
+            conn, who.organization_id, await query_of(conn, filters, who, user_id), phones=who.sees_phones
+        )
+    except Refused:  # a cursor of nobody's: from the top
+        first = msgspec.structs.replace(filters, cursor="")
+        found = await board.page(
+            conn, who.organization_id, await query_of(conn, first, who, user_id), phones=who.sees_phones
+        )
+    return {**await _common(conn, filters, who), "found": found}
+
+
+async def _common(conn: Connection, filters: Filters, who: Access) -> dict[str, Any]:
+    return {
+        "filters": filters,
+        "stages": await stages.all_stages(conn, who.organization_id),
+        "people": await members.everyone(conn, who.organization_id),
+        "ads": await sources.ads(conn, who.organization_id),
+        "campaigns": await sources.campaigns(conn, who.organization_id),
+        "now": await database.now(conn),
+        "may_move": who.role != "viewer",
+        "back": "",
+    }
+
+
+def filters_of_address(address: str) -> Filters:
+    """The filters of a page's own address, as a form on it sends it back."""
+    return Filters.read(dict(parse_qsl(urlsplit(address).query)))
+
+
+@router.get("/tickets/column")
+async def column(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
+    """The next tickets of one column, for the button at its end."""
+    filters = Filters.read(dict(request.query_params))
+    async with db.tenant(who.organization_id) as conn:
+        query = await query_of(conn, filters, who, visitor.user.id)
+        found = await board.page(conn, who.organization_id, query, phones=who.sees_phones)
+        common = await _common(conn, filters, who)
+    return page(request, "_/column_more.html", found=found, stage_id=filters.stage, **common)
+
+
+@router.get("/tickets/new")
+async def new(request: Request, db: Db, who: Agent) -> Response:
+    """The form that opens a ticket by hand."""
+    return await _new_form(request, db, who, Form())
+
+
+@router.post("/tickets/new")
+async def open_by_hand(request: Request, db: Db, who: Agent) -> Response:
+    """Open a ticket; an open one of the same contact is named instead."""
+    form = await sent_form(request)
+    phone = form.parsed("phone", values.phone)
+    name = form.text("name", required=False)
+    number = form.text("number", required=False, most=64)
+    if form.ok and phone:
+        try:
+            async with db.tenant(who.organization_id) as conn:
+                ticket_id = await flow.open_ticket(
+                    conn, who.organization_id, number or None, wa_id=phone, name=name or None, actor=who.actor
+                )
+            return see(request, f"/tickets/{ticket_id}", _("Ticket criado."))
+        except Refused as error:
+            form.refuse(error, ("phone", "name", "number"))
+            return await _new_form(request, db, who, form, existing=error.about)
+    return await _new_form(request, db, who, form)
+
+
+async def _new_form(
+    request: Request, db: Db, who: Access, form: Form, *, existing: object = None
+) -> Response:
+    async with db.tenant(who.organization_id) as conn:
+        numbers = await whatsapp_numbers.all_numbers(conn, who.organization_id)
+    status = 200 if form.ok else 422
+    return page(request, "ticket_new.html", status=status, form=form, numbers=numbers, existing=existing)

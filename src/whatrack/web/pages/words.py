@@ -4,6 +4,13 @@ from whatrack.errors import Refused
 from whatrack.web.pages.i18n import _, marked
 
 REFUSALS = {
+    "amount_not_positive": marked("O valor precisa ser maior que zero."),
+    "before_the_sale": marked("O reembolso não pode ser anterior à venda."),
+    "in_the_future": marked("A data não pode estar no futuro."),
+    "not_a_member": marked("Esta pessoa não faz parte da organização."),
+    "not_won": marked("Só um ticket ganho pode ter reembolso."),
+    "refund_exceeds_sale": marked("Os reembolsos juntos passam do valor da venda."),
+    "too_late": marked("Não dá mais para desfazer este movimento. Mova o ticket de novo."),
     "bad_email": marked("Digite um e-mail completo, como ana@exemplo.com.br."),
     "deal_value_required": marked("Diga quanto valeu a venda."),
     "email_taken": marked("Já existe uma conta com este e-mail."),

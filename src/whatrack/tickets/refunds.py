@@ -1,0 +1,73 @@
+"""Money given back on a won ticket. One writer of `ticket_refunds`; the sale itself stays what it was."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+
+from whatrack.db import Connection
+from whatrack.errors import NotFound, Refused, bad_value
+from whatrack.tickets.moves import Record
+from whatrack.units import new_id
+
+INSERT: LiteralString = """
+INSERT INTO ticket_refunds (organization_id, id, ticket_id, amount, currency, reason, refunded_at, created_at, actor)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+OF_TICKET: LiteralString = """
+SELECT id, amount, currency, reason, refunded_at, created_at, actor FROM ticket_refunds
+WHERE organization_id = %s AND ticket_id = %s ORDER BY refunded_at, id
+"""
+DELETE: LiteralString = "DELETE FROM ticket_refunds WHERE organization_id = %s AND ticket_id = %s AND id = %s"
+
+
+class Refund(msgspec.Struct, frozen=True):
+    """One repayment, in the currency of the sale."""
+
+    id: UUID
+    amount: Decimal
+    currency: str
+    reason: str
+    refunded_at: datetime
+    created_at: datetime
+    actor: str
+
+
+def check(ticket: Record, earlier: list[Refund], amount: Decimal, at: datetime, now: datetime) -> None:
+    """Refused unless the ticket is won, the date lies between sale and now, and no more is given back than was paid."""
+    if ticket.close_reason != "WON" or ticket.deal_value is None or ticket.won_at is None:
+        raise Refused("not_won", "Only a won ticket can have a refund.")
+    if amount <= 0:
+        raise bad_value("amount", "A refund is more than zero.", code="amount_not_positive")
+    if sum((refund.amount for refund in earlier), amount) > ticket.deal_value:
+        raise bad_value("amount", "All refunds together exceed the sale.", code="refund_exceeds_sale")
+    if at > now:
+        raise bad_value("refunded_at", "A refund cannot lie in the future.", code="in_the_future")
+    if at < ticket.won_at:
+        raise bad_value("refunded_at", "A refund cannot come before its sale.", code="before_the_sale")
+
+
+async def add(
+    conn: Connection, ticket: Record, *, amount: Decimal, reason: str, at: datetime, now: datetime, actor: str
+) -> UUID:
+    """Write a refund that was checked; the caller holds the ticket's row."""
+    refund_id = new_id()
+    values = [ticket.organization_id, refund_id, ticket.id, amount, ticket.currency, reason, at, now, actor]
+    await conn.execute(INSERT, values)
+    return refund_id
+
+
+async def of_ticket(conn: Connection, organization_id: UUID, ticket_id: UUID) -> list[Refund]:
+    """The ticket's refunds, oldest first."""
+    async with conn.cursor(row_factory=class_row(Refund)) as cursor:
+        return await (await cursor.execute(OF_TICKET, [organization_id, ticket_id])).fetchall()
+
+
+async def remove(conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID) -> None:
+    """Take back a refund that was entered by mistake; NotFound when there is none."""
+    done = await conn.execute(DELETE, [organization_id, ticket_id, refund_id])
+    if done.rowcount == 0:
+        raise NotFound("There is no such refund.")

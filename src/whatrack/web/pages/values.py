@@ -1,0 +1,93 @@
+"""Numbers and dates as people type them, in the language they read; never guessed."""
+
+import re
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from uuid import UUID
+
+from babel.numbers import NumberFormatError, format_decimal, parse_decimal
+
+from whatrack.errors import Refused, bad_value
+from whatrack.web.pages import i18n
+from whatrack.web.pages.i18n import _
+
+_CURRENCY_SIGN = re.compile(r"^(R\$|US\$|\$|€|[A-Z]{3})\s*")
+_PHONE = re.compile(r"\+?[0-9 ().-]{1,40}", re.ASCII)
+MOST = Decimal("9999999999.99")
+
+
+def money(text: str) -> Decimal:
+    """An amount with at most two places, as the reader's language writes it: 1.234,56 or 1,234.56.
+
+    Refused when it could mean two things, or is not above zero.
+    """
+    plain = _CURRENCY_SIGN.sub("", text.strip())
+    example = format_decimal(Decimal("1234.56"), locale=i18n.language.get())
+    try:
+        amount = Decimal(parse_decimal(plain, locale=i18n.language.get(), strict=True))
+    except (NumberFormatError, ValueError):
+        raise _unreadable(_("Escreva o valor como %(example)s.", example=example)) from None
+    if not amount.is_finite() or amount != amount.quantize(Decimal("0.01")) or amount > MOST:
+        raise _unreadable(_("Use no máximo dois dígitos de centavos, como %(example)s.", example=example))
+    if amount <= 0:
+        raise _unreadable(_("O valor precisa ser maior que zero."))
+    return amount.quantize(Decimal("0.01"))
+
+
+def as_typed(amount: Decimal | None) -> str:
+    """An amount as the reader would type it into a form."""
+    return "" if amount is None else format_decimal(amount, format="#,##0.00", locale=i18n.language.get())
+
+
+def phone(text: str) -> str:
+    """A phone number with its country code; a Brazilian one may leave the 55 out."""
+    digits = "".join(char for char in text if char.isdecimal() and char.isascii())
+    if not _PHONE.fullmatch(text.strip()) or len(digits) not in range(10, 16):
+        raise _unreadable(
+            _(
+                "Escreva o telefone com DDD, como 11 98765-4321, ou com o código do país, como +351 912 345 678."
+            )
+        )
+    return digits if text.strip().startswith("+") or len(digits) > 11 else f"55{digits}"
+
+
+def person(text: str) -> UUID:
+    """The id of somebody chosen from a list."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise _unreadable(_("Escolha uma das opções.")) from None
+
+
+def day(text: str) -> date:
+    """A date from a date field."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise _unreadable(_("Escolha uma data.")) from None
+
+
+def moment_of(chosen: date, *, earliest: datetime, now: datetime) -> datetime:
+    """A moment on a chosen day of the organization's zone: now for today, else noon, never before `earliest`.
+
+    Refused for a day in the future or wholly before `earliest`.
+    """
+    zone = i18n.zone()
+    if chosen > now.astimezone(zone).date():
+        raise _unreadable(_("A data não pode estar no futuro."))
+    if chosen < earliest.astimezone(zone).date():
+        raise _unreadable(
+            _("A data não pode ser anterior a %(day)s.", day=earliest.astimezone(zone).strftime("%d/%m/%Y"))
+        )
+    if chosen == now.astimezone(zone).date():
+        return now
+    return max(datetime.combine(chosen, time(12), zone).astimezone(UTC), earliest)
+
+
+def start_of(chosen: date) -> datetime:
+    """Midnight of a day in the organization's zone, UTC."""
+    return datetime.combine(chosen, time(), i18n.zone()).astimezone(UTC)
+
+
+def _unreadable(message: str) -> Refused:
+    return bad_value("", message, code="typed")
