@@ -22,6 +22,11 @@ document.addEventListener("click", (event) => {
   const jump = event.target.closest("[data-dismiss]");
   if (jump) jump.closest("[data-toast]").remove();
 });
+// A menu whose choice was made has done its work; the page may swap what it hangs on.
+document.addEventListener("click", (event) => {
+  const menu = event.target.closest(".pop-item")?.closest(":popover-open");
+  if (menu) setTimeout(() => menu.hidePopover());
+});
 dialog.addEventListener("close", () => window.htmx?.trigger(document.body, "wt:dialog-closed"));
 
 function toast(template) {
@@ -51,7 +56,10 @@ function drop(event) {
   if (event.from === event.to) return;
   const button = event.item.querySelector(`[data-to="${event.to.dataset.stage}"]`);
   event.from.insertBefore(event.item, event.from.children[event.oldIndex] ?? null);
-  button?.click();
+  setTimeout(() => {
+    all('#board [style=""]').forEach((each) => each.removeAttribute("style")); // or the CSP stops the swap from copying it
+    button?.click();
+  });
 }
 function sortable() {
   all("[data-draggable] [data-stage]").forEach((list) => {
