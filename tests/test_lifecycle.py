@@ -326,7 +326,9 @@ async def test_r1_a_first_message_and_a_ticket_opened_by_hand_at_once_are_one(db
     blocked = "SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
 
     async with db.tenant(shop.id) as conn:
-        by_hand = await flow.open_ticket(conn, shop.id, shop.number, wa_id=PHONE, name="Ana", actor="api_key:test")
+        by_hand = await flow.open_ticket(
+            conn, shop.id, shop.number, wa_id=PHONE, name="Ana", actor="api_key:test"
+        )
         drained = asyncio.create_task(drain.step())
         while not await rows(db, blocked):  # the drain waits to learn whether the person is there
             await asyncio.sleep(0.01)
@@ -342,10 +344,10 @@ async def test_r1_a_first_message_and_a_ticket_opened_by_hand_at_once_are_one(db
 
 # People's moves.
 
-NEW = Stage(UUID(int=11), "Novo", "ACTIVE", "new", 0, 10)
-QUALIFIED = Stage(UUID(int=12), "Qualificado", "ACTIVE", "qualified", 1, 30)
-WON = Stage(UUID(int=13), "Ganho", "WON", "won", 3, 100)
-LOST = Stage(UUID(int=14), "Perdido", "LOST", "lost", 4, 0)
+NEW = Stage(UUID(int=11), "Novo", "ACTIVE", "new", 0, 10, "blue")
+QUALIFIED = Stage(UUID(int=12), "Qualificado", "ACTIVE", "qualified", 1, 30, "teal")
+WON = Stage(UUID(int=13), "Ganho", "WON", "won", 3, 100, "green")
+LOST = Stage(UUID(int=14), "Perdido", "LOST", "lost", 4, 0, "red")
 STAGES = {stage.id: stage for stage in (NEW, QUALIFIED, WON, LOST)}
 PRICE = Decimal("199.90")
 

@@ -344,7 +344,9 @@ async def test_no_two_workers_ever_open_two_tickets_for_one_person(db: Database,
         for person in random.Random(seed).sample(people, len(people)):
             try:
                 async with hand.tenant(shop.id) as conn:
-                    await flow.open_ticket(conn, shop.id, shop.number, wa_id=person, name="Ana", actor="api_key:test")
+                    await flow.open_ticket(
+                        conn, shop.id, shop.number, wa_id=person, name="Ana", actor="api_key:test"
+                    )
             except Refused as error:
                 refused.append(error.code)
 

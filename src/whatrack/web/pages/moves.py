@@ -58,6 +58,7 @@ async def move(
 ) -> Response:
     """Move the ticket; first ask for what the stage needs to know."""
     back = own_address(form.values.get("back", ""))
+    form.values = {"version": "", **form.values, "back": back}
     async with db.tenant(who.organization_id) as conn:
         wanted = await _wanted(conn, who, ticket_id, form.values.get("stage", ""))
         if wanted.asks and "answered" not in form.values:

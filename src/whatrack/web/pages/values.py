@@ -13,6 +13,7 @@ from whatrack.web.pages.i18n import _
 
 _CURRENCY_SIGN = re.compile(r"^(R\$|US\$|\$|€|[A-Z]{3})\s*")
 _PHONE = re.compile(r"\+?[0-9 ().-]{1,40}", re.ASCII)
+_AMOUNT = re.compile(r"[0-9]([0-9.,]*[0-9])?", re.ASCII)
 MOST = Decimal("9999999999.99")
 
 
@@ -26,8 +27,10 @@ def money(text: str) -> Decimal:
     try:
         amount = Decimal(parse_decimal(plain, locale=i18n.language.get(), strict=True))
     except (NumberFormatError, ValueError):
-        raise _unreadable(_("Escreva o valor como %(example)s.", example=example)) from None
-    if not amount.is_finite() or amount != amount.quantize(Decimal("0.01")) or amount > MOST:
+        amount = None
+    if amount is None or not _AMOUNT.fullmatch(plain):  # Babel also reads 1e5 and other scripts' digits
+        raise _unreadable(_("Escreva o valor como %(example)s.", example=example))
+    if amount > MOST or amount != round(amount, 2):
         raise _unreadable(_("Use no máximo dois dígitos de centavos, como %(example)s.", example=example))
     if amount <= 0:
         raise _unreadable(_("O valor precisa ser maior que zero."))
