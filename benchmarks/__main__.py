@@ -1,4 +1,4 @@
-"""`python -m benchmarks [intake] [drain] [mixed] [memory] [--quick]`: measure, print; a whole run writes docs/benchmarks.md."""
+"""`python -m benchmarks [intake] [drain] [mixed] [memory] [pages] [--quick]`: measure, print; a whole run writes docs/benchmarks.md."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from benchmarks import drain, intake, machine, mixed, report
+from benchmarks import drain, intake, machine, mixed, pages, report
 from benchmarks.bodies import Shop
 from benchmarks.database import Cluster, cluster, open_shops
 from benchmarks.drain import Size
@@ -17,7 +17,7 @@ from benchmarks.servers import ROOT
 from whatrack.db import Database
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-PARTS = ("intake", "drain", "mixed", "memory")  # memory is read at the end of the mixed load
+PARTS = ("intake", "drain", "mixed", "memory", "pages")  # memory is read at the end of the mixed load
 FULL = Size(people=1_000_000, messages=60_000, laps=12, rows=2_000)
 QUICK = Size(people=50_000, messages=6_000, laps=6, rows=400)
 
@@ -66,6 +66,9 @@ def _measure(running: Cluster, wanted: set[str], *, quick: bool) -> Results:
     if wanted & {"mixed", "memory"}:
         _say("mixed load")
         results.mixed = mixed.measure(running, shop, 5 if quick else 25)
+    if "pages" in wanted:
+        _say("pages")
+        results.pages = pages.measure(running, quick=quick)
     return results
 
 

@@ -10,6 +10,7 @@ from benchmarks.intake import Intake, IntakeResult
 from benchmarks.laps import Pace
 from benchmarks.machine import Machine
 from benchmarks.mixed import MESSAGES_PER_S, PER_S, MixedResult
+from benchmarks.pages import PagesResult
 
 HEAD = """\
 # Benchmarks
@@ -55,6 +56,7 @@ class Results(msgspec.Struct):
     intake: IntakeResult | None = None
     drain: DrainResult | None = None
     mixed: MixedResult | None = None
+    pages: PagesResult | None = None
     load_after: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
@@ -75,6 +77,8 @@ def markdown(results: Results) -> str:
         parts.append(_drain(results.drain))
     if results.mixed:
         parts.append(_mixed(results.mixed))
+    if results.pages:
+        parts.append(_pages(results.pages))
     return "\n".join([*parts, NOT_MEASURED])
 
 
@@ -87,6 +91,8 @@ def verdicts(results: Results) -> list[Verdict]:
         found += _drain_verdicts(results.drain)
     if results.mixed:
         found += _mixed_verdicts(results.mixed)
+    if results.pages:
+        found += _pages_verdicts(results.pages)
     return found
 
 
@@ -125,6 +131,14 @@ def _mixed_verdicts(result: MixedResult) -> list[Verdict]:
         Verdict(f"{PER_S:,} webhooks/s kept up with", said, kept_up),
         Verdict("lag from 200 to ticket under 1 s at p99", f"{result.lag_p99_s:.2f} s", result.lag_p99_s < 1),
         Verdict("memory of `whatrack serve` under 150 MB", f"{result.pss:.0f} MB PSS", result.pss < 150),
+    ]
+
+
+def _pages_verdicts(result: PagesResult) -> list[Verdict]:
+    return [
+        Verdict(f"{name} page under 100 ms at p95", f"{each.p95_ms:.0f} ms", each.p95_ms < 100)
+        for name, each in result.pages.items()
+        if name in ("board", "list")
     ]
 
 
@@ -226,6 +240,20 @@ def _mixed(result: MixedResult) -> str:
 
 {_table(("", ""), rows)}
 {MIXED_NOTES}"""
+
+
+def _pages(result: PagesResult) -> str:
+    rows = [
+        (name, f"{each.p50_ms:.0f}", f"{each.p95_ms:.0f}", f"{each.most_ms:.0f}", f"{each.bytes / 1000:.1f}")
+        for name, each in result.pages.items()
+    ]
+    return f"""\
+## Pages with {result.tickets:,} tickets
+
+{result.requests} requests each, one at a time over one connection, from request to the last byte; the service's workers run beside.
+
+{_table(("page", "p50 ms", "p95 ms", "most ms", "kB, gzip"), rows)}
+"""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

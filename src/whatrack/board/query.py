@@ -33,15 +33,15 @@ JOINED: dict[str, LiteralString] = {
     "owner": "t.owner_id = %(owner)s",
 }
 POSTS: LiteralString = "k.meta_source_type = 'post'"
-# One word of the search: a prefix of one of the contact's terms, as a range that the index serves.
+# One word of the search: who has a term that begins with it, as a range that the index serves.
 WORD: tuple[LiteralString, ...] = tuple(
-    f"""EXISTS (SELECT FROM contact_terms ct WHERE ct.organization_id = t.organization_id AND ct.contact_id = t.contact_id
-        AND ct.term >= %(word{place})s AND ct.term < %(word{place}_end)s)"""
+    f"""SELECT contact_id FROM contact_terms
+        WHERE organization_id = %(organization)s AND term >= %(word{place})s AND term < %(word{place}_end)s"""  # noqa: S608 - numbers only
     for place in range(5)
 )
-# Either reading of a phone's digits: see readings().
-EITHER: LiteralString = f"({WORD[0]} OR {WORD[1]})"
-NOTHING: LiteralString = "false"
+ALL_WORDS: LiteralString = " INTERSECT "
+EITHER_READING: LiteralString = " UNION "  # of a phone's digits: see readings()
+NOBODY: LiteralString = "SELECT NULL::uuid AS contact_id WHERE false"
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -64,16 +64,12 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Conditions(msgspec.Struct, frozen=True):
-    """A query as SQL: what the walk over the newest tests, what finds few, and the values of both."""
+    """A query as SQL: what the walk over the newest tests, what finds few, who was searched for, and the values of all."""
 
     own: list[LiteralString]
     joined: list[LiteralString]
+    people: LiteralString | None
     values: dict[str, object]
-
-    @property
-    def all(self) -> LiteralString:
-        """Everything that must hold, as one expression."""
-        return " AND ".join([*self.own, *self.joined] or ["true"])
 
 
 def conditions(organization_id: UUID, query: Query, *, phones: bool) -> Conditions:
@@ -95,7 +91,7 @@ def conditions(organization_id: UUID, query: Query, *, phones: bool) -> Conditio
         joined.append(POSTS)
     elif query.source:
         own.append(COMMON_SOURCE)
-    return Conditions(own, joined + search_conditions(text, sought), values)
+    return Conditions(own, joined, people_sought(text, sought), values)
 
 
 def search_words(text: str) -> list[str]:
@@ -111,13 +107,12 @@ def without_digits(text: str) -> str:
     return kept or (text and "?")
 
 
-def search_conditions(text: str, sought: list[str]) -> list[LiteralString]:
-    """All of the words, or either reading of a phone; a text without a letter or digit finds nothing."""
+def people_sought(text: str, sought: list[str]) -> LiteralString | None:
+    """Who has all of the words, or either reading of a phone; nobody for a text without a letter or digit."""
     if not sought:
-        return [NOTHING] if text.strip() else []
-    if is_phone(text) and len(sought) > 1:
-        return [EITHER]
-    return list(WORD[: len(sought)])
+        return NOBODY if text.strip() else None
+    joint = EITHER_READING if is_phone(text) else ALL_WORDS
+    return joint.join(WORD[: len(sought)])
 
 
 def readings(digits: str) -> list[str]:

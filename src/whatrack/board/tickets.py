@@ -12,43 +12,56 @@ from whatrack.db import Connection
 from whatrack.errors import NotFound
 from whatrack.units import masked_phone
 
-COLUMNS: LiteralString = """
+# In two steps: which tickets (narrow rows, found and cut to the page), then all that is shown of them.
+SHOWN: LiteralString = """
 SELECT t.id, t.status, t.close_reason, t.lost_reason, t.deal_value, t.currency, t.phone_number_id, t.source, t.follow_up,
        t.opened_at, t.last_message_at, t.active_at, t.closed_at, t.won_at, t.version, t.created_at, t.updated_at, t.owner_id,
-       s.id AS stage_id, s.name AS stage_name, s."group" AS stage_group, s.role AS stage_role, s.position AS stage_position,
+       s.id AS stage_id, s.name AS stage_name, s."group" AS stage_group, s.role AS stage_role,
        c.wa_id, c.user_id, c.name AS contact_name, u.name AS owner_name, k.*
-FROM stages s
-"""
-# Newest activity first without sorting them all: each stage's newest come from tickets_stage in order, then are merged.
-NEWEST: LiteralString = """
-CROSS JOIN LATERAL (SELECT * FROM tickets t WHERE t.organization_id = s.organization_id AND t.stage_id = s.id AND {}
-                    ORDER BY t.active_at DESC, t.id DESC LIMIT %(limit)s) AS t
-"""
-# What an ad, a campaign or a search finds is few: found first, sorted then.
-MATCHING: LiteralString = (
-    "JOIN tickets t ON t.organization_id = s.organization_id AND t.stage_id = s.id AND {}"
-)
-JOINS: LiteralString = """
+FROM found
+JOIN tickets t ON t.organization_id = %(organization)s AND t.id = found.id
+JOIN stages s ON s.organization_id = t.organization_id AND s.id = t.stage_id
 JOIN contacts c ON c.organization_id = t.organization_id AND c.id = t.contact_id
 JOIN ticket_tracking k ON k.organization_id = t.organization_id AND k.ticket_id = t.id
 LEFT JOIN users u ON u.id = t.owner_id
-WHERE s.organization_id = %(organization)s AND {}
+ORDER BY {} t.active_at DESC, t.id DESC
 """
-PAGED: LiteralString = "ORDER BY t.active_at DESC, t.id DESC LIMIT %(limit)s"
-# The board: so many of each stage, not of all.
-OF_EACH_STAGE: LiteralString = """
-SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY stage_id ORDER BY active_at DESC, id DESC) AS place FROM ({}) AS found)
-AS placed WHERE place <= %(limit)s ORDER BY stage_position, active_at DESC, id DESC
+BY_STAGE: LiteralString = "s.position,"
+UNGROUPED: LiteralString = ""
+NO_PEOPLE: LiteralString = ""
+# Newest activity first without sorting them all: each stage's newest come from tickets_stage in order, then are merged.
+NEWEST: LiteralString = """
+SELECT t.id, t.stage_id, t.active_at FROM stages s
+CROSS JOIN LATERAL (SELECT * FROM tickets t WHERE t.organization_id = s.organization_id AND t.stage_id = s.id AND {}
+                    ORDER BY t.active_at DESC, t.id DESC LIMIT %(limit)s) AS t
+WHERE s.organization_id = %(organization)s
 """
-# How many are in each stage and what they are worth, each currency apart. With k only where a condition reads it.
-TOTALS: LiteralString = """
-SELECT t.stage_id, t.currency, count(*) AS count, sum(t.deal_value) AS value FROM tickets t {}
-WHERE t.organization_id = %(organization)s AND {} GROUP BY t.stage_id, t.currency ORDER BY count(*) DESC, t.currency
+# What an ad, a campaign, an owner or a search finds is few: found first, sorted then.
+MATCHING: LiteralString = """
+SELECT t.id, t.stage_id, t.active_at, t.currency, t.deal_value FROM {} WHERE t.organization_id = %(organization)s AND {}
+"""
+TICKETS: LiteralString = "tickets t"
+# Of the people searched for: open and closed tickets each have an index by contact.
+THEIR_TICKETS: LiteralString = """
+(SELECT t.* FROM people p JOIN tickets t ON t.organization_id = %(organization)s AND t.contact_id = p.contact_id AND t.status = 'open'
+ UNION ALL
+ SELECT t.* FROM people p JOIN tickets t ON t.organization_id = %(organization)s AND t.contact_id = p.contact_id AND t.status = 'closed') AS t
 """
 WITH_TRACKING: LiteralString = (
-    "JOIN ticket_tracking k ON k.organization_id = t.organization_id AND k.ticket_id = t.id"
+    " JOIN ticket_tracking k ON k.organization_id = t.organization_id AND k.ticket_id = t.id"
 )
-NO_MORE: LiteralString = ""
+PEOPLE: LiteralString = "people AS MATERIALIZED ({}), "
+PAGE: LiteralString = "WITH {} found AS MATERIALIZED (SELECT id FROM ({}) AS t ORDER BY t.active_at DESC, t.id DESC LIMIT %(limit)s) {}"
+BOARD: LiteralString = """
+WITH {} found AS MATERIALIZED (
+    SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY stage_id ORDER BY active_at DESC, id DESC) AS place FROM ({}) AS t) AS t
+    WHERE place <= %(limit)s) {}
+"""
+# How many are in each stage and what they are worth, each currency apart.
+TOTALS: LiteralString = """
+WITH {} found AS ({})
+SELECT stage_id, currency, count(*) AS count, sum(deal_value) AS value FROM found GROUP BY 1, 2 ORDER BY count(*) DESC, currency
+"""
 TRACKING_FIELDS = (
     "meta_source_type", "meta_ad_id", "meta_ad_set_id", "meta_campaign_id", "meta_account_id", "meta_ad_name",
     "meta_ad_set_name", "meta_campaign_name", "meta_placement", "meta_enrichment_status", "meta_enrichment_error",
@@ -77,14 +90,16 @@ class Total(msgspec.Struct, frozen=True):
 async def page(conn: Connection, organization_id: UUID, query: Query, *, phones: bool) -> Page:
     """The tickets that match, newest activity first. phones: whether the reader may see numbers in full."""
     wanted = conditions(organization_id, query, phones=phones)
-    rows = await _rows(conn, _statement(wanted) + PAGED, wanted.values)
+    statement = PAGE.format(_people(wanted), _found(wanted), SHOWN.format(UNGROUPED))
+    rows = await _rows(conn, statement, wanted.values)
     return _page(rows, query.limit, phones=phones)
 
 
 async def columns(conn: Connection, organization_id: UUID, query: Query, *, phones: bool) -> dict[UUID, Page]:
     """The board: for each stage that has any, its newest tickets that match, as many as the query's limit."""
     wanted = conditions(organization_id, query, phones=phones)
-    rows = await _rows(conn, OF_EACH_STAGE.format(_statement(wanted)), wanted.values)
+    statement = BOARD.format(_people(wanted), _found(wanted), SHOWN.format(BY_STAGE))
+    rows = await _rows(conn, statement, wanted.values)
     by_stage: dict[UUID, list[dict[str, Any]]] = {}
     for row in rows:
         by_stage.setdefault(row["stage_id"], []).append(row)
@@ -94,7 +109,7 @@ async def columns(conn: Connection, organization_id: UUID, query: Query, *, phon
 async def totals(conn: Connection, organization_id: UUID, query: Query, *, phones: bool) -> list[Total]:
     """What each stage holds of the tickets that match, commonest currency first."""
     wanted = conditions(organization_id, query, phones=phones)
-    statement = TOTALS.format(WITH_TRACKING if wanted.joined else NO_MORE, wanted.all)
+    statement = TOTALS.format(_people(wanted), _matching(wanted))
     async with conn.cursor(row_factory=class_row(Total)) as cursor:
         return await (await cursor.execute(statement, wanted.values)).fetchall()
 
@@ -102,17 +117,28 @@ async def totals(conn: Connection, organization_id: UUID, query: Query, *, phone
 async def one(conn: Connection, organization_id: UUID, ticket_id: UUID, *, phones: bool) -> dict[str, Any]:
     """One ticket; NotFound for an unknown one and for another organization's alike."""
     values = {"organization": organization_id, "id": ticket_id, "limit": 1}
-    rows = await _rows(conn, _statement(Conditions([OWN["id"]], [], values)) + PAGED, values)
+    wanted = Conditions([OWN["id"]], [], None, values)
+    rows = await _rows(conn, PAGE.format(NO_PEOPLE, _matching(wanted), SHOWN.format(UNGROUPED)), values)
     if not rows:
         raise NotFound("There is no such ticket.")
     return as_json(rows[0], phones=phones)
 
 
-def _statement(wanted: Conditions) -> LiteralString:
-    """The tickets that meet every condition, in no order yet."""
-    few = wanted.joined or "id" in wanted.values
-    source = (MATCHING if few else NEWEST).format(" AND ".join(wanted.own or ["true"]))
-    return COLUMNS + source + JOINS.format(" AND ".join(wanted.joined or ["true"]))
+def _people(wanted: Conditions) -> LiteralString:
+    return PEOPLE.format(wanted.people) if wanted.people else NO_PEOPLE
+
+
+def _found(wanted: Conditions) -> LiteralString:
+    """The tickets that meet every condition: by the walk over the newest, or all of the few that match."""
+    if wanted.joined or wanted.people:
+        return _matching(wanted)
+    return NEWEST.format(" AND ".join(wanted.own or ["true"]))
+
+
+def _matching(wanted: Conditions) -> LiteralString:
+    source = THEIR_TICKETS if wanted.people else TICKETS
+    joins = WITH_TRACKING if wanted.joined else NO_PEOPLE
+    return MATCHING.format(source + joins, " AND ".join([*wanted.own, *wanted.joined] or ["true"]))
 
 
 async def _rows(

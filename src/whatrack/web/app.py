@@ -109,6 +109,6 @@ def build_app(settings: Settings, db: Database, sealer: Sealer, lifespan: object
     for router in (health.router, tickets.router, deliveries.router):
         app.include_router(router)
     site.install(app)
-    app.add_middleware(GZipMiddleware, minimum_size=1000)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     app.add_middleware(Security, own_host=f"{settings.base_url.host}:{settings.base_url.port}")
     return app

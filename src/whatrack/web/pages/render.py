@@ -72,6 +72,7 @@ def phone(digits: str | None) -> str:
     return f"+{digits}" if digits.isdigit() else digits
 
 
+@cache
 def icon(name: str, label: str = "") -> Markup:
     """An icon of frontend/icons.txt; with a label when it stands alone."""
     said = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
