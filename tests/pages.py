@@ -22,8 +22,25 @@ class Page:
     status: int = 200  # of the page, or of what its steps end in
 
 
+async def send_empty_stage(tab: Tab) -> None:
+    await tab.get_by_label("Nome").fill("")
+    await tab.get_by_label("Probabilidade").fill("101")
+    await tab.get_by_role("button", name="Salvar").click()
+    await tab.get_by_text("Preencha este campo.").wait_for()
+
+
 PAGES = (
-    Page("tickets", "/tickets"),
+    Page("board", "/tickets"),
+    Page("list", "/tickets?view=list"),
+    Page("ticket", "/tickets/{ticket}"),
+    Page("ticket-new", "/tickets/new"),
+    Page("stages", "/settings/stages"),
+    Page("stages-read", "/settings/stages", who="viewer"),
+    Page("stage-new", "/settings/stages/new"),
+    Page("stage", "/settings/stages/{stage_won}"),
+    Page("stage-wrong", "/settings/stages/{stage_proposal}", steps=send_empty_stage),
+    Page("stage-remove", "/settings/stages/{stage_qualified}/remove"),
+    Page("stage-stays", "/settings/stages/{stage_new}/remove"),
     Page("not-found", "/nowhere", status=404),
     Page("forbidden", "/tickets", who="stranger", status=403),
 )

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Page as Tab
 
 from tests.pages import PAGES, Page
 from tests.rig import BROWSER, THEMES, WIDTHS, Visit, looks_right, weight
@@ -12,6 +13,14 @@ from tests.site import Site
 pytestmark = BROWSER
 PICTURES = os.environ.get("WHATRACK_PICTURES")  # a folder: `make pictures`
 FIRST_PAINT = 100_000  # bytes, compressed
+
+
+async def take_picture(tab: Tab, path: Path, width: int) -> None:
+    """The whole page, on a screen as high as it is: what sticks to an edge stays at that edge."""
+    height = await tab.evaluate("() => document.documentElement.scrollHeight")
+    await tab.set_viewport_size({"width": width, "height": max(height, WIDTHS[width])})
+    await tab.screenshot(path=path)
+    await tab.set_viewport_size({"width": width, "height": WIDTHS[width]})
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -29,7 +38,6 @@ async def test_a_page_looks_right(site: Site, visit: Visit, page: Page, theme: s
         assert answer.status == page.status
 
     if PICTURES:
-        picture = Path(PICTURES) / f"{page.name}-{width}-{theme}.png"
-        await tab.screenshot(path=picture, full_page=True)
+        await take_picture(tab, Path(PICTURES) / f"{page.name}-{width}-{theme}.png", width)
     await looks_right(tab)
     assert await weight(tab) < FIRST_PAINT
