@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header -
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 
-.PHONY: help setup demo serve test check format bench lock clean
+.PHONY: help setup demo serve test check format pictures words bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -38,6 +38,14 @@ format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+pictures: setup ## Save a picture of every page under pictures/, in both themes, wide and narrow
+	WHATRACK_PICTURES=pictures $(BIN)/pytest -q -n 2 --dist load tests/test_pages.py $(ARGS)
+
+words: setup ## Find the pages' texts and bring the English catalogue up to date; then translate what is empty
+	@mkdir -p var
+	$(BIN)/pybabel -q extract -F babel.cfg -k marked --no-location --sort-output --omit-header -o var/messages.pot .
+	$(BIN)/pybabel -q update -i var/messages.pot -d src/whatrack/web/locale -D messages --omit-header --no-fuzzy-matching --ignore-obsolete
+
 bench: setup ## Measure intake, drain and mixed load beside their peers; writes docs/benchmarks.md
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -50,7 +58,7 @@ lock: $(UV) ## Resolve the dependencies anew into requirements/*.txt
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) .uv var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache frontend/node_modules $(DIST)
+	rm -rf $(VENV) .uv var dist pictures .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache frontend/node_modules $(DIST)
 
 .uv/bin/uv:
 	$(PYTHON) -m venv .uv

@@ -12,6 +12,10 @@ import uvicorn
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.rig import chromium as chromium
+from tests.rig import served as served
+from tests.rig import site as site
+from tests.rig import visit as visit
 from tests.support import APP_SECRET, SEALER, SECRET_KEY, VERIFY_TOKEN
 from whatrack.db import Database
 from whatrack.embedded import EmbeddedPostgres, remove
@@ -57,10 +61,19 @@ def planted_in(text: str) -> list[str]:
 @pytest.fixture(scope="session")
 def conninfo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
     """A migrated database for this worker alone."""
+    yield from _migrated(tmp_path_factory.mktemp("postgres") / "data", f"whatrack_test_{worker_id}")
+
+
+@pytest.fixture(scope="session")
+def site_conninfo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """Another one, which is never emptied: the browser tests' service lives on it."""
+    yield from _migrated(tmp_path_factory.mktemp("site") / "data", f"whatrack_site_{worker_id}")
+
+
+def _migrated(folder: Path, name: str) -> Iterator[str]:
     if URL:
-        yield from _database_at(URL, f"whatrack_test_{worker_id}")
+        yield from _database_at(URL, name)
         return
-    folder = tmp_path_factory.mktemp("postgres") / "data"
     with EmbeddedPostgres(folder, bin_dir=Path(BIN_DIR) if BIN_DIR else None, options=QUICK) as server:
         conninfo = server.start()
         migrate(conninfo)

@@ -180,14 +180,22 @@ async def move_ticket(
 ) -> Record:
     """Move or value a ticket; every way a person can do so ends here. Idempotent: the same move twice is one."""
     before = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
-    all_stages = await stages.all_stages(conn, organization_id)
-    change = choose(all_stages)
-    by_id = {stage.id: stage for stage in all_stages}
+    by_id = {stage.id: stage for stage in await stages.held(conn, organization_id)}
+    change = _as_now(choose(list(by_id.values())), by_id)
     now = await database.now(conn)
     after = apply(before, change, by_id[before.stage_id], now)
     if after != before:
         await _write_move(conn, before, after, by_id, actor=actor, now=now, action="ticket_moved")
     return after
+
+
+def _as_now(change: Change, by_id: dict[UUID, stages.Stage]) -> Change:
+    """The change with its stage as it is now: it was chosen when the page was made, perhaps long ago."""
+    if change.stage is None:
+        return change
+    if change.stage.id not in by_id:
+        raise bad_value("stage", "This stage was removed meanwhile: choose another.", code="stage_gone")
+    return msgspec.structs.replace(change, stage=by_id[change.stage.id])
 
 
 async def undo_move(
@@ -203,8 +211,10 @@ async def undo_move(
     now = await database.now(conn)
     if move is None or move.actor != actor or now - move.at > UNDO_WITHIN:
         raise Refused("too_late", "This move can no longer be undone: move the ticket again.")
-    by_id = {stage.id: stage for stage in await stages.all_stages(conn, organization_id)}
+    by_id = {stage.id: stage for stage in await stages.held(conn, organization_id)}
     restored = taken_back(ticket, move.before)
+    if restored.stage_id not in by_id:
+        raise Refused("too_late", "The stage it came from was removed meanwhile: move the ticket again.")
     await _write_move(conn, ticket, restored, by_id, actor=actor, now=now, action="ticket_move_undone")
     return restored
 

@@ -29,6 +29,7 @@ BATCH = 500
 CONFLICT_RETRIES = 3
 PROGRAM_LIMIT = "54"  # SQLSTATE class: a row too large for an index, JSON nested too deeply for the stack
 SWEEP_LIMIT = 1000
+_OVERTAKEN = (errors.UniqueViolation, errors.ForeignKeyViolation)
 
 log = logger(__name__)
 
@@ -62,8 +63,9 @@ class Drain:
             raise failure  # the loop backs off and tries again
         if isinstance(cause, Overtaken):
             return  # a person changed a ticket meanwhile: the next try sees it
-        if isinstance(cause, errors.UniqueViolation) and self._conflicts < CONFLICT_RETRIES:
-            self._conflicts += 1  # somebody wrote the same key meanwhile: the next try sees it
+        # Somebody wrote the same key meanwhile, or removed the stage where tickets started: the next try sees it.
+        if isinstance(cause, _OVERTAKEN) and self._conflicts < CONFLICT_RETRIES:
+            self._conflicts += 1
             return
         self._conflicts = 0
         if len(failure.claimed.rows) > 1:

@@ -26,6 +26,8 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ALL: LiteralString = """
 SELECT id, name, "group", role, position, probability, color FROM stages WHERE organization_id = %s ORDER BY position
 """
+# Who moves a ticket holds the keys: a stage's group does not change, and no stage goes, before the move is committed.
+HELD: LiteralString = f"{ALL} FOR KEY SHARE"
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -51,6 +53,12 @@ async def all_stages(conn: Connection, organization_id: UUID) -> list[Stage]:
     """The organization's stages, in the board's order."""
     async with conn.cursor(row_factory=class_row(Stage)) as cursor:
         return await (await cursor.execute(ALL, [organization_id])).fetchall()
+
+
+async def held(conn: Connection, organization_id: UUID) -> list[Stage]:
+    """The stages, whose group and existence will not change before this transaction ends."""
+    async with conn.cursor(row_factory=class_row(Stage)) as cursor:
+        return await (await cursor.execute(HELD, [organization_id])).fetchall()
 
 
 def find_stage(stages: list[Stage], said: str) -> Stage:

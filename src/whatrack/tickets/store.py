@@ -27,7 +27,7 @@ LATERAL (SELECT * FROM tickets t WHERE t.organization_id = c.organization_id AND
 """  # noqa: S608 - constants only
 RULES: LiteralString = """
 SELECT o.id, o.ticket_expiration_days, o.base_currency,
-       (SELECT s.id FROM stages s WHERE s.organization_id = o.id AND s."group" = 'ACTIVE' ORDER BY s.position LIMIT 1)
+       (SELECT s.id FROM stages s WHERE s.organization_id = o.id AND s.role = 'new')
 FROM organizations o WHERE o.id = ANY(%s)
 """
 INSERT: LiteralString = """

@@ -1,0 +1,162 @@
+"""An organization as it may look after a month, for the tests of its pages: people, tickets, deliveries set aside."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from tests.support import NOON, WABA, ad, body, change, message, phone_number_id, process, rows
+from whatrack import flow
+from whatrack.connections.whatsapp_numbers import WhatsappNumber
+from whatrack.db import Database
+from whatrack.tenants import members, sessions, users
+from whatrack.tenants.organizations import Organization
+from whatrack.tenants.users import User
+from whatrack.tickets.moves import Change
+from whatrack.tickets.stages import Stage, find_stage
+from whatrack.units import new_id
+
+ROLES = ("owner", "admin", "agent", "viewer")
+CLEANING, WHITENING = "120226305854810726", "120226305854810911"
+
+# name, days ago, what brought them, and where they are now: a stage, with a sale's value or a reason
+PEOPLE: tuple[tuple[str, int, str, str, str], ...] = (
+    ("Ana Souza", 0, "ad", "Novo", ""),
+    ("Maria Aparecida dos Santos Albuquerque Cavalcanti de Vasconcelos", 1, "ad", "Novo", ""),
+    ("Bruno Lima", 1, "organic", "Novo", ""),
+    ("Carla Dias", 3, "ad", "Qualificado", ""),
+    ("Supercalifragilisticexpialidocious-Nomesemespacos", 4, "post", "Qualificado", ""),
+    ("Davi Rocha", 6, "post", "Proposta", "1890.00"),
+    ("Elis Prado", 9, "ad", "Ganho", "12400.00"),
+    ("Fábio Nunes", 12, "organic", "Ganho", "350.50"),
+    ("Gina Melo", 15, "ad", "Perdido", "Achou caro"),
+    ("Hugo Teles", 40, "ad", "Novo", ""),  # expired
+)
+
+
+@dataclass
+class Site:
+    """A running service and what is in it. places: what page addresses need, such as {ticket}."""
+
+    base_url: str
+    db: Database
+    organization: Organization
+    number: str
+    people: dict[str, User]
+    places: dict[str, str] = field(default_factory=dict)
+
+    async def cookie(self, role: str) -> dict[str, Any]:
+        """Signs a person in, as their browser would keep it."""
+        token = await sign_in(self.db, self.people[role], self.organization.id)
+        return {"name": "whatrack", "value": token, "url": self.base_url, "httpOnly": True}
+
+
+async def sign_in(db: Database, user: User, organization_id: UUID) -> str:
+    async with db.installation() as conn:
+        return await sessions.start(
+            conn, user.id, agent="Chromium", address="127.0.0.1", organization_id=organization_id
+        )
+
+
+async def make_people(db: Database, organization: Organization) -> dict[str, User]:
+    """A person of every role, the operator (an owner too), and one who belongs nowhere."""
+    people = {}
+    for role in (*ROLES, "operator", "stranger"):
+        async with db.tenant(organization.id) as conn:
+            people[role] = await users.create(
+                conn,
+                email=f"{role}@{organization.slug}.example",
+                name=f"{role.title()} da Silva",
+                password_hash=None,
+                is_operator=role == "operator",
+            )
+            if role != "stranger":
+                member_role = "owner" if role == "operator" else role
+                await members.put(conn, organization.id, people[role].id, member_role)
+    return people
+
+
+async def make_site(db: Database, base_url: str, slug: str = "clinica-sorriso") -> Site:
+    """The organization with everything in it. Another slug makes another, for tests that change things."""
+    organization = await flow.open_organization(
+        db, Organization(id=new_id(), name="Clínica Sorriso do Vale do Paraíba", slug=slug)
+    )
+    number = phone_number_id()
+    await flow.register_number(db, WhatsappNumber(organization.id, number, WABA, "+55 11 3555-0100"))
+    site = Site(base_url, db, organization, number, await make_people(db, organization))
+    await process(db, *_conversations(number))
+    await _move_all(site)
+    await _places(site)
+    return site
+
+
+async def make_second_home(site: Site) -> None:
+    """The owner belongs to a second organization too, so that there is one to switch to."""
+    second = await flow.open_organization(
+        site.db, Organization(id=new_id(), name="Studio Pilates Zona Norte", slug="studio-pilates")
+    )
+    async with site.db.tenant(second.id) as conn:
+        await members.put(conn, second.id, site.people["owner"].id, "owner")
+
+
+async def set_aside(db: Database) -> None:
+    """A delivery that failed and one that is quarantined."""
+    await process(db, b'{"not": "a webhook"}', body(change("777000777", message("5511955550000"))))
+
+
+def _conversations(number: str) -> Iterable[bytes]:
+    for place, (name, days_ago, source, _, _) in enumerate(PEOPLE):
+        wa_id = f"551195555{place:04d}"
+        at = NOON - timedelta(days=days_ago)
+        referral = {
+            "ad": ad(
+                CLEANING if place % 2 else WHITENING, f"Aff-sample-{place}", headline="Avaliação grátis"
+            ),
+            "post": ad("17900000000000000", None, source_type="post", headline="Antes e depois"),
+        }.get(source)
+        person = [{"profile": {"name": name}, "wa_id": wa_id}]
+        first = message(wa_id, at=at, text="Oi, vi o anúncio e queria saber o valor", referral=referral)
+        second = message(wa_id, at=at + timedelta(minutes=4), text="Pode ser na quinta?")
+        yield body(change(number, first, second, contacts=person))
+
+
+async def _move_all(site: Site) -> None:
+    actor = site.people["agent"].actor
+    found = await rows(
+        site.db,
+        """SELECT t.id, c.name FROM tickets t JOIN contacts c USING (organization_id)
+           WHERE t.organization_id = %s AND c.id = t.contact_id""",
+        site.organization.id,
+    )
+    ids = {row["name"]: row["id"] for row in found}
+    for name, _, _, stage, more in PEOPLE:
+        if stage == "Novo":
+            continue
+
+        def choose(stages: list[Stage], stage: str = stage, more: str = more) -> Change:
+            reason = more if stage == "Perdido" else None
+            value = Decimal(more) if more and not reason else None
+            return Change(stage=find_stage(stages, stage), deal_value=value, lost_reason=reason)
+
+        async with site.db.tenant(site.organization.id) as conn:
+            await flow.move_ticket(conn, site.organization.id, ids[name], choose, actor=actor)
+
+
+async def _places(site: Site) -> None:
+    """ticket: an open one from an ad; ticket_won, ticket_lost, ticket_organic, ticket_post; stage_new, stage_won …"""
+    found = await rows(
+        site.db,
+        """SELECT t.id, c.name FROM tickets t JOIN contacts c USING (organization_id)
+           WHERE t.organization_id = %s AND c.id = t.contact_id""",
+        site.organization.id,
+    )
+    ids = {row["name"]: str(row["id"]) for row in found}
+    named = {"ticket": "Ana Souza", "ticket_long": PEOPLE[1][0], "ticket_organic": "Bruno Lima"}
+    named |= {"ticket_post": "Davi Rocha", "ticket_won": "Elis Prado", "ticket_lost": "Gina Melo"}
+    site.places |= {place: ids[name] for place, name in named.items()}
+    found = await rows(
+        site.db, "SELECT id, name, role FROM stages WHERE organization_id = %s", site.organization.id
+    )
+    site.places |= {f"stage_{row['role'] or 'proposal'}": str(row["id"]) for row in found}

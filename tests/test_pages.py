@@ -1,0 +1,43 @@
+"""Every page of tests/pages.py, looked at by a real browser: both themes, a laptop and a phone."""
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page as Tab
+
+from tests.pages import PAGES, Page
+from tests.rig import BROWSER, THEMES, WIDTHS, Visit, looks_right, weight
+from tests.site import Site
+
+pytestmark = BROWSER
+PICTURES = os.environ.get("WHATRACK_PICTURES")  # a folder: `make pictures`
+FIRST_PAINT = 100_000  # bytes, compressed
+
+
+async def take_picture(tab: Tab, path: Path, width: int) -> None:
+    """The whole page, on a screen as high as it is: what sticks to an edge stays at that edge."""
+    height = await tab.evaluate("() => document.documentElement.scrollHeight")
+    await tab.set_viewport_size({"width": width, "height": max(height, WIDTHS[width])})
+    await tab.screenshot(path=path)
+    await tab.set_viewport_size({"width": width, "height": WIDTHS[width]})
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+async def test_a_page_looks_right(site: Site, visit: Visit, page: Page, theme: str, width: int):
+    visit.expect(page.status)
+    tab = await visit(page.who, theme=theme, width=width)
+
+    answer = await tab.goto(page.path.format(**site.places))
+    assert answer is not None
+    if page.steps:
+        await page.steps(tab)
+    else:
+        assert answer.status == page.status
+
+    if PICTURES:
+        await take_picture(tab, Path(PICTURES) / f"{page.name}-{width}-{theme}.png", width)
+    await looks_right(tab)
+    assert await weight(tab) < FIRST_PAINT
