@@ -104,7 +104,7 @@ async def _work(settings: Settings, conninfo: str) -> None:
     db = Database(conninfo)
     await db.open()
     wakeups = Wakeups(db)
-    await run_until_signal(Workers(db, wakeups, settings), wakeups)
+    await run_until_signal(Workers(db, wakeups, settings, installation.sealer(settings)), wakeups)
     await db.close()
 
 
