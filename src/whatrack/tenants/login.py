@@ -106,3 +106,29 @@ async def reset_password(db: Database, passwords: Passwords, token: str, passwor
         await throttle.forgive(conn, [throttle.account(person.email)])
         await audit.record_everywhere(conn, person.id, "password_reset")
         return True
+
+
+async def turn_on_second_step(
+    db: Database, sealer: Sealer, user_id: UUID, *, secret: str, code: str
+) -> list[str] | None:
+    """Ask for codes from now on; answers the recovery codes, or None when the code is not the secret's."""
+    async with db.system() as conn:
+        codes = await two_step.turn_on(conn, sealer, user_id, secret=secret, code=code)
+        if codes:
+            await audit.record_everywhere(conn, user_id, "two_step_on")
+        return codes
+
+
+async def turn_off_second_step(db: Database, user_id: UUID) -> None:
+    """Ask for the password alone again. The caller has checked password and code."""
+    async with db.system() as conn:
+        await two_step.turn_off(conn, user_id)
+        await audit.record_everywhere(conn, user_id, "two_step_off")
+
+
+async def renew_recovery_codes(db: Database, user_id: UUID) -> list[str]:
+    """Ten new recovery codes in place of the old. The caller has checked password and code."""
+    async with db.system() as conn:
+        codes = await two_step.fresh_codes(conn, user_id)
+        await audit.record_everywhere(conn, user_id, "recovery_codes_made")
+        return codes

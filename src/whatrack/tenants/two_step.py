@@ -24,7 +24,10 @@ CODES = 10
 ISSUER = "WhaTrack"
 
 SHARED: LiteralString = "SELECT totp_secret FROM users WHERE id = %s AND totp_secret IS NOT NULL"
-TURN_ON: LiteralString = "UPDATE users SET totp_secret = %s, totp_step = %s WHERE id = %s"
+# Never over one that is there: that would need no password.
+TURN_ON: LiteralString = (
+    "UPDATE users SET totp_secret = %s, totp_step = %s WHERE id = %s AND totp_secret IS NULL"
+)
 # The comparison is made under the row's lock: of two attempts with the same code, one passes.
 USE_STEP: LiteralString = """
 UPDATE users SET totp_step = %(step)s WHERE id = %(user)s AND coalesce(totp_step, 0) < %(step)s
@@ -60,11 +63,12 @@ def matching_step(secret: str, code: str, now: datetime) -> int | None:
 async def turn_on(
     conn: Connection, sealer: Sealer, user_id: UUID, *, secret: str, code: str
 ) -> list[str] | None:
-    """Ask this person for codes from now on; answers the recovery codes, or None when the code is wrong."""
+    """Ask this person for codes from now on; answers the recovery codes, or None when the code is wrong or it is on."""
     step = matching_step(secret, code, await database.now(conn))
     if step is None:
         return None
-    await conn.execute(TURN_ON, [sealer.seal(secret), step, user_id])
+    if not (await conn.execute(TURN_ON, [sealer.seal(secret), step, user_id])).rowcount:
+        return None
     return await fresh_codes(conn, user_id)
 
 
