@@ -108,7 +108,7 @@ async def site_rows(db: Database, shop: Shop, ticket: UUID) -> None:
             conn, email=f"{shop.organization.slug}@example.com", name="Ana", password_hash=None
         )
         await members.put(conn, shop.id, person.id, "owner")
-        await audit.record(conn, shop.id, person.actor, "test", "ticket")
+        await audit.record(conn, shop.id, person.actor, "sign_in", "ticket")
         for statement in SITE_ROWS:
             await conn.execute(statement, {"organization": shop.id, "id": new_id(), "ticket": ticket})
 

@@ -38,6 +38,19 @@ class Sealer:
                 "add the earlier key behind a comma."
             ) from None
 
+    def token(self, purpose: str, text: str) -> str:
+        """The text as a cookie or a form can carry it out of our hands: nobody else reads or changes it."""
+        return self._fernet.encrypt(f"{purpose}:{text}".encode()).decode()
+
+    def read_token(self, purpose: str, token: str, *, within_s: int) -> str | None:
+        """What was made a token for this purpose, at most so long ago; None for everything else."""
+        try:
+            text = self._fernet.decrypt(token.encode("utf-8", "replace"), ttl=within_s).decode()
+        except InvalidToken:
+            return None
+        kind, _, rest = text.partition(":")
+        return rest if kind == purpose else None
+
 
 def _derived(key: str) -> bytes:
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"whatrack sealed secrets").derive(

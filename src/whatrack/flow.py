@@ -31,8 +31,10 @@ from whatrack.inbox import replay, routes, routing
 from whatrack.inbox import store as deliveries
 from whatrack.inbox.claim import Claim, RowKey
 from whatrack.inbox.reading import Delivery, Failure, Incoming, Reading, Route, read
-from whatrack.tenants import audit, members, organizations
+from whatrack.tenants import audit, links, members, organizations, sessions, users
 from whatrack.tenants.organizations import Organization
+from whatrack.tenants.sessions import Place
+from whatrack.tenants.users import NewPerson
 from whatrack.tickets import people as ticket_moves
 from whatrack.tickets import refunds, stages
 from whatrack.tickets import store as tickets
@@ -130,9 +132,36 @@ async def set_aside(db: Database, row: Claim, reason: Exception) -> None:
 async def open_organization(db: Database, organization: Organization) -> Organization:
     """A new organization with its five stages."""
     async with db.tenant(organization.id) as conn:
-        created = await organizations.create(conn, organization)
-        await stages.create_defaults(conn, organization.id)
-        return created
+        return await _opened(conn, organization)
+
+
+async def set_up(
+    db: Database, token: str, place: Place, *, organization: Organization, person: NewPerson
+) -> str | None:
+    """The set-up link's holder becomes the operator, and owner of a first organization (its slug is found here).
+
+    Answers their session's token; None when the link no longer works, or somebody else was quicker.
+    """
+    async with db.system() as conn:
+        if await links.take(conn, "setup", token) is None or await users.there_are_any(conn):
+            return None
+        slug = await organizations.free_slug(conn, organization.name)
+        opened = await _opened(conn, msgspec.structs.replace(organization, slug=slug))
+        user = await users.create(conn, **msgspec.structs.asdict(person), is_operator=True)
+        await members.join(conn, opened.id, user.id, "owner")
+        detail = {"name": opened.name}
+        await audit.record(
+            conn, opened.id, user.actor, "organization_created", f"organization:{opened.id}", detail
+        )
+        return await sessions.start(
+            conn, user.id, agent=place.agent, address=place.address, organization_id=opened.id
+        )
+
+
+async def _opened(conn: Connection, organization: Organization) -> Organization:
+    created = await organizations.create(conn, organization)
+    await stages.create_defaults(conn, organization.id)
+    return created
 
 
 async def register_number(db: Database, number: WhatsappNumber) -> int:
@@ -236,7 +265,7 @@ async def _write_move(
     *,
     actor: str,
     now: datetime,
-    action: str,
+    action: audit.Action,
 ) -> None:
     pair = (by_id[before.stage_id], by_id[after.stage_id])
     await ticket_moves.write_move(conn, before, after, pair, actor=actor, now=now)
@@ -260,7 +289,7 @@ async def assign_ticket(
     if ticket.owner_id == owner_id:
         return
     await ticket_moves.assign(conn, ticket, owner_id, await database.now(conn))
-    told = {"owner": people[owner_id].name if owner_id else ""}
+    told = {"owner": people[owner_id].name if owner_id else "—"}
     await audit.record(conn, organization_id, actor, "ticket_assigned", f"ticket:{ticket_id}", told)
 
 

@@ -5,6 +5,7 @@ Each secret may also be given as NAME_FILE, the path of a file that holds it (Do
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,8 @@ SECRETS = (
     "WHATSAPP_VERIFY_TOKEN",
     "SMTP_PASSWORD",
 )
+
+Network = IPv4Network | IPv6Network
 
 
 def default_data_dir() -> Path:
@@ -59,6 +62,12 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = Field(None, validation_alias="SMTP_PASSWORD")
     smtp_security: str = Field("starttls", validation_alias="SMTP_SECURITY", pattern="^(starttls|tls|none)$")
     smtp_from: str = Field("WhaTrack <whatrack@localhost>", validation_alias="SMTP_FROM")
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), validation_alias="WHATRACK_TRUSTED_PROXIES"
+    )
+    password_memory_kib: int = Field(
+        65_536, validation_alias="WHATRACK_PASSWORD_MEMORY_KIB", ge=1024, le=2**21
+    )
     whatsapp_app_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), validation_alias="WHATSAPP_APP_SECRET"
     )
@@ -91,6 +100,16 @@ class Settings(BaseSettings):
                 raise ValueError("one of the comma-separated secrets is empty or holds a space")
         return value
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _several_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(ip_network(part.strip(), strict=False) for part in value.split(","))
+        except ValueError:
+            raise ValueError("expected addresses or networks such as 10.0.0.0/8, comma-separated") from None
+
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
@@ -112,6 +131,16 @@ class Settings(BaseSettings):
         if value is not None and not value.get_secret_value().strip():
             raise ValueError("it is empty")
         return value
+
+    @property
+    def address(self) -> str:
+        """Where people reach the site, without a slash at the end: links start with it."""
+        return str(self.base_url).rstrip("/")
+
+    @property
+    def is_https(self) -> bool:
+        """Whether cookies may be kept to encrypted connections."""
+        return self.base_url.scheme == "https"
 
     def webhook_secrets(self) -> tuple[tuple[bytes, ...], str]:
         """The app secrets (any may sign) and the verify token; raises ConfigError when either is unset."""

@@ -4,6 +4,8 @@ drain    delivery_queue, partitions 0-63   message_in: contacts, tickets, attrib
 route    delivery_queue, partition -1      numbers the intake did not know; releases the quarantine
 expire   tickets                           closes those whose time is over
 keep     delivery partitions, exceptions   makes days ahead, drops old ones, warns before anything goes
+         sessions, links, failures         forgets those whose time is over
+mail     emails                            sends what is owed (only with SMTP_HOST)
 watch    queue and exceptions              gauges for /metrics
 """
 
@@ -15,11 +17,13 @@ from psycopg import OperationalError, ProgrammingError, errors
 
 from whatrack import flow
 from whatrack.contacts.messages import Months
+from whatrack.crypto import Sealer
 from whatrack.db import Database
 from whatrack.flow import BatchFailed
 from whatrack.inbox import days, exceptions, store
 from whatrack.observe import DRAINED, EXCEPTIONS, MESSAGES, PARTITION_DAYS, QUEUE_LAG, QUEUE_ROWS, logger
 from whatrack.settings import Settings
+from whatrack.tenants import links, post, sessions, throttle
 from whatrack.tickets import store as tickets
 from whatrack.tickets.store import Overtaken
 from whatrack.work import Wakeups, run_loop
@@ -84,8 +88,9 @@ def _blames_no_delivery(cause: Exception) -> bool:
 class Workers:
     """Every background loop of one process."""
 
-    def __init__(self, db: Database, wakeups: Wakeups, settings: Settings) -> None:
+    def __init__(self, db: Database, wakeups: Wakeups, settings: Settings, sealer: Sealer) -> None:
         self._db = db
+        self._sealer = sealer
         self._wakeups = wakeups
         self._settings = settings
         self._stop = asyncio.Event()
@@ -101,6 +106,8 @@ class Workers:
             ("keep", self._keep, 3600.0, None),
             ("watch", self._watch, 5.0, None),
         ]
+        if self._settings.smtp_host:
+            loops.append(("mail", self._mail, 2.0, None))
         self._tasks = [
             asyncio.create_task(run_loop(name, step, stop=self._stop, idle_s=idle_s, wake=event))
             for name, step, idle_s, event in loops
@@ -126,7 +133,14 @@ class Workers:
         PARTITION_DAYS.set(await days.ensure_days(self._db))
         await exceptions.prune(self._db, self._settings.exception_days, self._settings.exception_bytes)
         await days.drop_days(self._db, self._settings.delivery_days)
+        async with self._db.installation() as conn:
+            await sessions.drop_expired(conn)
+            await links.drop_expired(conn)
+            await throttle.drop_old(conn)
         return False
+
+    async def _mail(self) -> bool:
+        return await post.send_next(self._db, self._sealer, self._settings)
 
     async def _watch(self) -> bool:
         async with self._db.installation() as conn:

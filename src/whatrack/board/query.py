@@ -34,11 +34,9 @@ JOINED: dict[str, LiteralString] = {
 }
 POSTS: LiteralString = "k.meta_source_type = 'post'"
 # One word of the search: who has a term that begins with it, as a range that the index serves.
-WORD: tuple[LiteralString, ...] = tuple(
-    f"""SELECT contact_id FROM contact_terms
-        WHERE organization_id = %(organization)s AND term >= %(word{place})s AND term < %(word{place}_end)s"""  # noqa: S608 - numbers only
-    for place in range(5)
-)
+WORD: LiteralString = """SELECT contact_id FROM contact_terms
+    WHERE organization_id = %(organization)s AND term >= %(word{0})s AND term < %(word{0}_end)s"""
+WORDS: tuple[LiteralString, ...] = tuple(WORD.format(place) for place in ("0", "1", "2", "3", "4"))
 ALL_WORDS: LiteralString = " INTERSECT "
 EITHER_READING: LiteralString = " UNION "  # of a phone's digits: see readings()
 NOBODY: LiteralString = "SELECT NULL::uuid AS contact_id WHERE false"
@@ -98,7 +96,7 @@ def search_words(text: str) -> list[str]:
     """What a search looks for: a typed phone as its digits (in both readings where there are two), else up to five words."""
     if is_phone(text):
         return readings("".join(char for char in text if char.isdecimal()))
-    return [word[:MAX_TERM] for word in words(text)[: len(WORD)]]
+    return [word[:MAX_TERM] for word in words(text)[: len(WORDS)]]
 
 
 def without_digits(text: str) -> str:
@@ -112,7 +110,7 @@ def people_sought(text: str, sought: list[str]) -> LiteralString | None:
     if not sought:
         return NOBODY if text.strip() else None
     joint = EITHER_READING if is_phone(text) else ALL_WORDS
-    return joint.join(WORD[: len(sought)])
+    return joint.join(WORDS[: len(sought)])
 
 
 def readings(digits: str) -> list[str]:

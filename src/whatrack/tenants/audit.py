@@ -5,7 +5,7 @@ An entry is written in the transaction of what it tells, so that neither is ever
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString, get_args
 from uuid import UUID
 
 import msgspec
@@ -15,8 +15,24 @@ from psycopg.types.json import Json
 from whatrack.db import Connection
 from whatrack.units import new_id
 
+# Every word that `action` may hold; web/pages/deeds.py says each in a sentence.
+Action = Literal[
+    "sign_in", "code_refused", "password_changed", "password_reset", "two_step_on", "two_step_off", "recovery_codes_made",
+    "organization_created", "organization_changed",
+    "member_joined", "member_role_changed", "member_removed", "invitation_sent", "invitation_withdrawn",
+    "key_created", "key_revoked",
+    "ticket_opened", "ticket_moved", "ticket_move_undone", "ticket_assigned", "refund_added", "refund_removed",
+    "stage_added", "stage_changed", "stage_shifted", "stage_removed",
+]  # fmt: skip
+ACTIONS: frozenset[str] = frozenset(get_args(Action))
+
 INSERT: LiteralString = """
 INSERT INTO audit_log (organization_id, id, actor, action, target, detail) VALUES (%s, %s, %s, %s, %s, %s)
+"""
+# What a person does for themselves is told to each of their organizations.
+INSERT_EVERYWHERE: LiteralString = """
+INSERT INTO audit_log (organization_id, id, actor, action, target, detail)
+SELECT organization_id, gen_random_uuid(), %(actor)s, %(action)s, %(actor)s, %(detail)s FROM memberships WHERE user_id = %(user)s
 """
 # Newest first, from the index audit_log_at.
 PAGE: LiteralString = """
@@ -43,12 +59,25 @@ async def record(
     conn: Connection,
     organization_id: UUID,
     actor: str,
-    action: str,
+    action: Action,
     target: str,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one deed down. detail: names and numbers for a reader; never a secret, a phone or a message."""
     await conn.execute(INSERT, [organization_id, new_id(), actor, action, target, Json(dict(detail or {}))])
+
+
+async def record_everywhere(
+    conn: Connection, user_id: UUID, action: Action, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Write down, in each organization of a person, what they did to their own account (system scope)."""
+    values = {
+        "user": user_id,
+        "actor": f"user:{user_id}",
+        "action": action,
+        "detail": Json(dict(detail or {})),
+    }
+    await conn.execute(INSERT_EVERYWHERE, values)
 
 
 async def page(

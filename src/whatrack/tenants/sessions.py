@@ -27,7 +27,6 @@ SELECT s.id AS session_id, s.organization_id, s.seen_at, now() AS now, u.id, u.e
 FROM sessions s JOIN users u ON u.id = s.user_id
 WHERE s.token_hash = %s AND s.expires_at > now() AND u.disabled_at IS NULL
 """
-# Newest membership first: who was just invited sees the new organization.
 MEMBERSHIPS: LiteralString = """
 SELECT o.id, o.name, o.slug, o.timezone, o.base_currency, m.role FROM memberships m JOIN organizations o ON o.id = m.organization_id
 WHERE m.user_id = %s ORDER BY o.name, o.id
@@ -39,6 +38,7 @@ SELECT id, agent, address, created_at, seen_at FROM sessions WHERE user_id = %s 
 """
 END: LiteralString = "DELETE FROM sessions WHERE user_id = %s AND id = %s"
 END_OTHERS: LiteralString = "DELETE FROM sessions WHERE user_id = %s AND id IS DISTINCT FROM %s"
+END_HELD: LiteralString = "DELETE FROM sessions WHERE token_hash = %s"
 DROP_EXPIRED: LiteralString = "DELETE FROM sessions WHERE expires_at < now()"
 
 
@@ -65,6 +65,14 @@ class Visitor(msgspec.Struct, frozen=True):
     def access(self) -> Access | None:
         """What they may do in the organization on screen."""
         return Access(self.home.id, self.home.role, self.user.actor) if self.home else None
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where somebody signs in from. token: of the session that this browser has already."""
+
+    address: str
+    agent: str
+    token: str | None = None
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -117,6 +125,11 @@ async def of_user(conn: Connection, user_id: UUID) -> list[Session]:
 async def end(conn: Connection, user_id: UUID, session_id: UUID) -> None:
     """Sign one of the person's browsers out. Idempotent."""
     await conn.execute(END, [user_id, session_id])
+
+
+async def end_token(conn: Connection, token: str) -> None:
+    """Sign out the browser that holds this token, whoever it is. Idempotent."""
+    await conn.execute(END_HELD, [_hash(token)])
 
 
 async def end_others(conn: Connection, user_id: UUID, but: UUID | None) -> int:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -14,6 +15,7 @@ from whatrack.inbox import days, intake
 from whatrack.inbox.intake import Intake, Receive, Scope, Send
 from whatrack.observe import logger
 from whatrack.settings import Settings
+from whatrack.tenants.passwords import Passwords
 from whatrack.web import health, problems
 from whatrack.web.api import deliveries, tickets
 from whatrack.web.openapi import Api
@@ -35,7 +37,7 @@ class Service:
         app_secrets, verify_token = settings.webhook_secrets()
         self._db = db
         self._wakeups = Wakeups(db)
-        self._workers = Workers(db, self._wakeups, settings) if with_workers else None
+        self._workers = Workers(db, self._wakeups, settings, sealer) if with_workers else None
         self._intake = Intake(db, app_secrets=app_secrets, verify_token=verify_token, stored=self._stored)
         self._api = build_app(settings, db, sealer, self._run)
 
@@ -105,10 +107,11 @@ def build_app(settings: Settings, db: Database, sealer: Sealer, lifespan: object
         lifespan=lifespan,  # type: ignore[arg-type] # FastAPI's own alias for this callable is private
     )
     app.state.db, app.state.settings, app.state.sealer = db, settings, sealer
+    app.state.passwords = Passwords(settings.password_memory_kib)
     problems.install(app)
     for router in (health.router, tickets.router, deliveries.router):
         app.include_router(router)
     site.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.add_middleware(Security, own_host=f"{settings.base_url.host}:{settings.base_url.port}")
+    app.add_middleware(Security, own_host=urlsplit(settings.address).netloc)
     return app

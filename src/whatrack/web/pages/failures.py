@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from whatrack.errors import Forbidden, NotFound, Refused, Unauthorized, WhatrackError
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import by_htmx, page, see
+from whatrack.web.pages.visitor import NotForYou
 from whatrack.web.pages.words import said
 
 FOR_PROGRAMS = ("/api/", "/healthz", "/readyz", "/metrics", "/static/")
@@ -68,6 +69,8 @@ def _words(status: int, error: Exception) -> tuple[str, str]:
             return _("Não encontramos isto."), _(
                 "O endereço pode estar errado, ou o item não é da organização escolhida."
             )
+        case NotForYou():
+            return _("Você não pode fazer isto."), str(error)
         case Forbidden():
             return _("Você não pode fazer isto."), _(
                 "Seu papel nesta organização não permite. Peça a quem a administra."

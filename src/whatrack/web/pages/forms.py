@@ -11,6 +11,7 @@ from whatrack.web.pages.i18n import _
 from whatrack.web.pages.words import said
 
 T = TypeVar("T")
+UNWRITABLE = "\0"
 PASSWORDS = ("password", "again", "current", "code")  # never sent back
 
 
@@ -18,10 +19,12 @@ class Form:
     """The values of one form and the messages about them. Reading a field checks it; `ok` once all are read."""
 
     def __init__(self, sent: FormData | None = None, **start: object) -> None:
-        given = {name: value for name, value in (sent or {}).items() if isinstance(value, str)}
+        given = {name: _written(value) for name, value in (sent or {}).items() if isinstance(value, str)}
         self._sent = given
         self.values: dict[str, str] = {name: str(value) for name, value in start.items() if value is not None}
-        self.values |= {name: value for name, value in given.items() if name not in PASSWORDS}
+        self.values |= {
+            name: value.replace(UNWRITABLE, "") for name, value in given.items() if name not in PASSWORDS
+        }
         self.errors: dict[str, str] = {}
         self.general: str | None = None
 
@@ -52,11 +55,17 @@ class Form:
             self.wrong(name, _("Há um caractere que não pode ser guardado. Apague e digite de novo."))
         return value
 
+    def line(self, name: str, *, required: bool = True, most: int = 200) -> str:
+        """A line of text that stays on one line, runs of spaces and breaks made one space."""
+        return " ".join(self.text(name, required=required, most=most).split())
+
     def secret(self, name: str) -> str:
         """A password as typed: not trimmed, never sent back."""
         value = self._sent.get(name, "")
         if not value:
             self.wrong(name, _("Preencha este campo."))
+        elif UNWRITABLE in value:
+            self.wrong(name, _("Há um caractere que não pode ser guardado. Apague e digite de novo."))
         return value
 
     def choice(self, name: str, among: Collection[str], *, required: bool = True) -> str:
@@ -89,6 +98,11 @@ class Form:
         except Refused as error:
             self.wrong(name, said(error))
             return None
+
+
+def _written(value: str) -> str:
+    """The text with what no database and no page can hold (half a surrogate pair) made one sign that is refused."""
+    return "".join(UNWRITABLE if "\ud800" <= char <= "\udfff" else char for char in value)
 
 
 async def sent_form(request: Request) -> Form:

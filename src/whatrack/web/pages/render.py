@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from whatrack.web import cookies
 from whatrack.web.pages import i18n
 
 WEB = Path(__file__).parents[1]
@@ -180,7 +181,7 @@ def page(
     answer = HTMLResponse("".join(templates.get_template(each).render(known) for each in chosen), status)
     answer.headers.update({**VARY, **(headers or {})})
     if notice:
-        answer.delete_cookie(NOTICE_COOKIE)
+        cookies.drop(request, answer, NOTICE_COOKIE)
     return answer
 
 
@@ -191,5 +192,5 @@ def see(request: Request, address: str, notice: str = "") -> Response:
     else:
         answer = RedirectResponse(address, 303, VARY)
     if notice:
-        answer.set_cookie(NOTICE_COOKIE, quote(notice), max_age=30, httponly=True, samesite="lax")
+        cookies.put(request, answer, NOTICE_COOKIE, quote(notice), seconds=30)
     return answer

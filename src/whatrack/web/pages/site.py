@@ -1,15 +1,51 @@
 """The site on the router: its pages, its static files, the language of each request."""
 
 from fastapi import FastAPI, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 
 from whatrack.errors import ConfigError
-from whatrack.web.pages import failures, i18n, moves, stages, ticket, tickets
-from whatrack.web.pages.render import WEB
+from whatrack.web.pages import (
+    account,
+    audit,
+    failures,
+    i18n,
+    invite,
+    keys,
+    language,
+    login,
+    members,
+    moves,
+    organization,
+    recover,
+    second_step,
+    setup,
+    stages,
+    ticket,
+    tickets,
+)
+from whatrack.web.pages.render import WEB, see
+from whatrack.web.pages.visitor import MaybeVisitor
 
+PAGES = (
+    tickets,
+    moves,
+    ticket,
+    stages,
+    login,
+    recover,
+    setup,
+    invite,
+    language,
+    account,
+    second_step,
+    organization,
+    members,
+    keys,
+    audit,
+)
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -46,10 +82,15 @@ def install(app: FastAPI) -> None:
     app.add_middleware(_Language)
     app.mount("/static", _Static(directory=WEB / "static"), name="static")
     app.add_api_route("/", _home, include_in_schema=False)
-    for router in (tickets.router, moves.router, ticket.router, stages.router):
-        app.include_router(router, include_in_schema=False)
+    for module in PAGES:
+        app.include_router(module.router, include_in_schema=False)
     failures.install(app)
 
 
-def _home() -> RedirectResponse:
-    return RedirectResponse("/tickets", 303)
+def _home(request: Request, who: MaybeVisitor) -> Response:
+    """Where work begins: at the tickets, or wherever somebody without an organization has something to do."""
+    if who is None:
+        return see(request, "/login")
+    if who.home:
+        return see(request, "/tickets")
+    return see(request, "/deliveries" if who.user.is_operator else "/account")

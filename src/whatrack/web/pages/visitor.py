@@ -4,39 +4,24 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.responses import Response
 
 from whatrack.errors import Forbidden, Unauthorized
-from whatrack.settings import Settings
 from whatrack.tenants import login
 from whatrack.tenants.access import Access
-from whatrack.tenants.sessions import LIFETIME, Visitor
+from whatrack.tenants.sessions import Visitor
 from whatrack.web.api.caller import database
+from whatrack.web.cookies import session_token
 from whatrack.web.pages import i18n
 from whatrack.web.pages.i18n import _
 
 
-def cookie_name(settings: Settings) -> str:
-    """With https the name that browsers bind to this very host; they refuse it without."""
-    return "__Host-whatrack" if settings.base_url.scheme == "https" else "whatrack"
-
-
-def keep(request: Request, response: Response, token: str) -> None:
-    """Put a session's token into the browser."""
-    settings: Settings = request.app.state.settings
-    response.set_cookie(
-        cookie_name(settings),
-        token,
-        max_age=int(LIFETIME.total_seconds()),
-        secure=settings.base_url.scheme == "https",
-        httponly=True,
-        samesite="lax",
-    )
+class NotForYou(Forbidden):
+    """Forbidden, said in the reader's words."""
 
 
 async def maybe(request: Request) -> Visitor | None:
     """The visitor, or None when nobody is signed in here."""
-    token = request.cookies.get(cookie_name(request.app.state.settings))
+    token = session_token(request)
     found = await login.visitor(database(request), token) if token else None
     request.state.visitor = found
     if found and found.home:
@@ -54,7 +39,7 @@ async def signed_in(found: Annotated[Visitor | None, Depends(maybe)]) -> Visitor
 async def member(found: Annotated[Visitor, Depends(signed_in)]) -> Access:
     """A person in an organization."""
     if found.access is None:
-        raise Forbidden(
+        raise NotForYou(
             _("Você ainda não faz parte de nenhuma organização. Peça um convite a quem administra a sua.")
         )
     return found.access
@@ -73,7 +58,7 @@ def at_least(role: str) -> Callable[[Access], Awaitable[Access]]:
 async def operator(found: Annotated[Visitor, Depends(signed_in)]) -> Visitor:
     """An operator of the installation."""
     if not found.user.is_operator:
-        raise Forbidden(_("Esta página é de quem opera a instalação."))
+        raise NotForYou(_("Esta página é de quem opera a instalação."))
     return found
 
 

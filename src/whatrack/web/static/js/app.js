@@ -19,6 +19,12 @@ document.addEventListener("click", (event) => {
   }
   const copy = event.target.closest("[data-copy]");
   if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => toast("toast-copied"));
+  const eye = event.target.closest("[data-reveal]");
+  if (eye) {
+    const input = document.getElementById(eye.dataset.reveal);
+    input.type = input.type === "password" ? "text" : "password";
+    eye.setAttribute("aria-pressed", String(input.type === "text"));
+  }
   const jump = event.target.closest("[data-dismiss]");
   if (jump) jump.closest("[data-toast]").remove();
 });
@@ -90,6 +96,7 @@ function prepare() {
     box.dataset.on = "";
     if (!box.classList.contains("toast-box-error")) setTimeout(() => box.remove(), TOAST_MS);
   });
+  all("[data-reveal]").forEach((button) => (button.hidden = false));
   loadSortable();
 }
 document.addEventListener("htmx:after:swap", prepare);

@@ -2,14 +2,13 @@
 
 import asyncio
 import gc
-import json
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import click
@@ -20,6 +19,7 @@ from typing_extensions import override
 
 from whatrack import demo as sample
 from whatrack import flow, installation
+from whatrack.cli.common import as_json, find_organization, run, say, start
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Connection, Database
 from whatrack.embedded import EmbeddedError
@@ -27,16 +27,13 @@ from whatrack.errors import ConfigError, WhatrackError
 from whatrack.inbox import replay as replays
 from whatrack.migrations import migrate as migrate_schema
 from whatrack.observe import configure_logging
-from whatrack.settings import Settings, load_settings
-from whatrack.tenants import api_keys, organizations
+from whatrack.settings import Settings
+from whatrack.tenants import api_keys
 from whatrack.tenants.organizations import Organization
 from whatrack.units import new_id
 from whatrack.web.app import Service
 from whatrack.work import Wakeups
 from whatrack.workers import Workers, run_until_signal
-
-T = TypeVar("T")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,7 +77,7 @@ def _check_arguments(arguments: list[str]) -> None:
 )
 def serve(host: str, port: int, no_workers: bool) -> None:
     """Run the webhook intake, the API and the background loops."""
-    settings = _start()
+    settings = start()
     settings.webhook_secrets()
     listener = bind(host, port)
     with installation.database(settings) as conninfo:
@@ -90,7 +87,7 @@ def serve(host: str, port: int, no_workers: bool) -> None:
 @cli.command()
 def work() -> None:
     """Run only the background loops; as many of these as you like share the work."""
-    settings = _start()
+    settings = start()
     with installation.database(settings) as conninfo:
         collect_seldom()
         uvloop.run(_work(settings, conninfo))
@@ -107,7 +104,7 @@ async def _work(settings: Settings, conninfo: str) -> None:
     db = Database(conninfo)
     await db.open()
     wakeups = Wakeups(db)
-    await run_until_signal(Workers(db, wakeups, settings), wakeups)
+    await run_until_signal(Workers(db, wakeups, settings, installation.sealer(settings)), wakeups)
     await db.close()
 
 
@@ -124,9 +121,9 @@ def demo(port: int, leave: bool) -> None:
 @as_json
 def migrate(as_json: bool) -> None:
     """Bring the database's schema to this version's."""
-    with installation.database(_start(), migrated=False) as conninfo:
+    with installation.database(start(), migrated=False) as conninfo:
         revision = migrate_schema(conninfo)
-    _say(as_json, {"revision": revision}, f"The schema is at {revision}.")
+    say(as_json, {"revision": revision}, f"The schema is at {revision}.")
 
 
 @cli.group()
@@ -159,8 +156,8 @@ def org_create(
         base_currency=currency,
         ticket_expiration_days=expiration_days,
     )
-    created = _run(lambda db: flow.open_organization(db, wanted))
-    _say(
+    created = run(lambda db: flow.open_organization(db, wanted))
+    say(
         as_json,
         {"id": str(created.id), "slug": created.slug, "name": created.name},
         f"Organization {created.slug}: {created.id}",
@@ -182,14 +179,14 @@ def number_add(slug: str, phone_number_id: str, waba_id: str, display_phone: str
     """Make a number live; deliveries that came before are processed now."""
 
     async def add(db: Database) -> int:
-        organization = await _organization(db, slug)
+        organization = await find_organization(db, slug)
         return await flow.register_number(
             db, WhatsappNumber(organization.id, phone_number_id, waba_id, display_phone)
         )
 
-    released = _run(add)
+    released = run(add)
     data = {"phone_number_id": phone_number_id, "released": released}
-    _say(
+    say(
         as_json,
         data,
         f"The number {phone_number_id} is live; {released} earlier deliveries are on their way.",
@@ -214,12 +211,12 @@ def api_key_create(slug: str | None, role: str | None, operator: bool, as_json: 
         raise click.UsageError("Give either --org and --role, or --operator.")
 
     async def create(db: Database) -> tuple[UUID, str]:
-        organization_id = (await _organization(db, slug)).id if slug else None
+        organization_id = (await find_organization(db, slug)).id if slug else None
         async with db.installation() as conn:
             return await api_keys.create(conn, organization_id, role or "operator")
 
-    key_id, key = _run(create)
-    _say(as_json, {"id": str(key_id), "key": key}, f"{key}\n\nKeep it now: it is not shown again.")
+    key_id, key = run(create)
+    say(as_json, {"id": str(key_id), "key": key}, f"{key}\n\nKeep it now: it is not shown again.")
 
 
 @cli.command()
@@ -253,14 +250,12 @@ def replay(
             return await replays.replay_range(conn, since, until)
         return await replays.replay_state(conn, state or "failed")
 
-    async def run(db: Database) -> int:
+    async def replayed(db: Database) -> int:
         async with db.installation() as conn:
             return await queue(conn)
 
-    queued = _run(run)
-    _say(
-        as_json, {"queued": queued}, f"{queued} queued; a running `whatrack serve` or `work` processes them."
-    )
+    queued = run(replayed)
+    say(as_json, {"queued": queued}, f"{queued} queued; a running `whatrack serve` or `work` processes them.")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -339,33 +334,3 @@ def run_server(
 
     collect_seldom()
     uvloop.run(serve_and_more())
-
-
-def _start() -> Settings:
-    settings = load_settings()
-    configure_logging(settings.log_level)
-    return settings
-
-
-def _run(what: Callable[[Database], Awaitable[T]]) -> T:
-    """Run one command against the installation's database."""
-
-    async def run(conninfo: str) -> T:
-        db = Database(conninfo, max_size=2)
-        await db.open()
-        try:
-            return await what(db)
-        finally:
-            await db.close()
-
-    with installation.database(_start()) as conninfo:
-        return asyncio.run(run(conninfo))
-
-
-async def _organization(db: Database, slug: str) -> Organization:
-    async with db.system() as conn:
-        return await organizations.by_slug(conn, slug)
-
-
-def _say(as_json: bool, data: dict[str, Any], text: str) -> None:
-    click.echo(json.dumps(data) if as_json else text)

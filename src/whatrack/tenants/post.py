@@ -1,0 +1,79 @@
+"""The way to the mail server: standard SMTP with STARTTLS, TLS or nothing, one letter at a time, in a thread."""
+
+import asyncio
+import smtplib
+import ssl
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid, parseaddr
+
+from whatrack.crypto import Sealer
+from whatrack.db import Database
+from whatrack.observe import logger
+from whatrack.settings import Settings
+from whatrack.tenants import emails
+from whatrack.tenants.emails import Letter, Owed
+
+TIMEOUT_S = 20.0
+
+log = logger(__name__)
+
+
+async def send_next(db: Database, sealer: Sealer, settings: Settings) -> bool:
+    """Send the mail that is due; whether there was one. What fails is tried again later, for two days."""
+    async with db.installation() as conn:
+        owed = await emails.claim(conn, sealer)
+    if owed is None:
+        return False
+    try:
+        await asyncio.to_thread(deliver, settings, owed.letter)
+    except (OSError, smtplib.SMTPException, ValueError) as error:  # ValueError: an address no header can hold
+        if not _gives_up(owed, error):
+            return True
+    async with db.installation() as conn:
+        await emails.drop(conn, owed.id)
+    return True
+
+
+def deliver(settings: Settings, letter: Letter) -> None:
+    """Hand one letter to the server; OSError, SMTPException or ValueError when it does not take it."""
+    message = written(letter, sender=settings.smtp_from, domain=settings.base_url.host or "localhost")
+    _, sender = parseaddr(settings.smtp_from)
+    with _connected(settings) as server:
+        if settings.smtp_security == "starttls":
+            server.starttls(context=ssl.create_default_context())
+        if settings.smtp_user and settings.smtp_password:
+            server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+        server.send_message(message, from_addr=sender, to_addrs=[letter.to])
+
+
+def written(letter: Letter, *, sender: str, domain: str) -> EmailMessage:
+    """The letter as mail servers carry it. domain: ours, so that no machine's name is told."""
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = letter.to
+    message["Subject"] = " ".join(letter.subject.split())
+    message["Date"] = formatdate()
+    message["Message-ID"] = make_msgid(domain=domain)
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday answers, please
+    message.set_content(letter.text)
+    return message
+
+
+def _connected(settings: Settings) -> smtplib.SMTP:
+    host, port, name = settings.smtp_host or "", settings.smtp_port, settings.base_url.host or "localhost"
+    if settings.smtp_security != "tls":
+        return smtplib.SMTP(host, port, name, TIMEOUT_S)
+    context = ssl.create_default_context()
+    return smtplib.SMTP_SSL(host, port, name, timeout=TIMEOUT_S, context=context)
+
+
+def _gives_up(owed: Owed, error: Exception) -> bool:
+    """Say that a mail was not sent; whether it never will be: too late, or the server knows no such recipient."""
+    refused = isinstance(error, smtplib.SMTPRecipientsRefused) and all(
+        code >= 500 for code, _ in error.recipients.values()
+    )
+    if owed.is_late or refused:
+        log.error("email_dropped", email=str(owed.id), attempts=owed.attempts, exc_info=error)
+        return True
+    log.warning("email_not_sent", email=str(owed.id), attempts=owed.attempts, exc_info=error)
+    return False

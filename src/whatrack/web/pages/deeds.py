@@ -1,0 +1,81 @@
+"""The audit's words as sentences: who did what, in the reader's language."""
+
+from typing import Any
+
+from whatrack.tenants.audit import Entry
+from whatrack.web.pages.i18n import _, marked
+from whatrack.web.pages.words import ROLES, role_name
+
+# One sentence for each of audit.ACTIONS; a test holds them together. Values: the actor, and the entry's detail.
+SENTENCES = {
+    "sign_in": marked("%(actor)s entrou (endereço %(address)s)."),
+    "code_refused": marked("Um código errado foi usado na conta de %(actor)s (endereço %(address)s)."),
+    "password_changed": marked("%(actor)s trocou a própria senha."),
+    "password_reset": marked("%(actor)s trocou a senha por um link."),
+    "two_step_on": marked("%(actor)s ligou a verificação em duas etapas."),
+    "two_step_off": marked("%(actor)s desligou a verificação em duas etapas."),
+    "recovery_codes_made": marked("%(actor)s gerou novos códigos de recuperação."),
+    "organization_created": marked("%(actor)s criou a organização %(name)s."),
+    "organization_changed": marked("%(actor)s mudou a organização: %(changes)s."),
+    "member_joined": marked("%(actor)s passou a fazer parte da organização: %(role)s."),
+    "member_role_changed": marked("%(actor)s mudou o papel de %(name)s: de %(from)s para %(to)s."),
+    "member_removed": marked("%(actor)s removeu %(name)s da organização."),
+    "invitation_sent": marked("%(actor)s convidou %(email)s: %(role)s."),
+    "invitation_withdrawn": marked("%(actor)s retirou o convite de %(email)s."),
+    "key_created": marked("%(actor)s criou a chave de API %(name)s: %(role)s."),
+    "key_revoked": marked("%(actor)s revogou a chave de API %(name)s."),
+    "ticket_opened": marked("%(actor)s criou um ticket."),
+    "ticket_moved": marked("%(actor)s moveu um ticket de %(from)s para %(to)s."),
+    "ticket_move_undone": marked("%(actor)s desfez um movimento: o ticket voltou de %(from)s para %(to)s."),
+    "ticket_assigned": marked("%(actor)s mudou o responsável por um ticket: %(owner)s."),
+    "refund_added": marked("%(actor)s registrou um reembolso de %(currency)s %(value)s."),
+    "refund_removed": marked("%(actor)s removeu um reembolso."),
+    "stage_added": marked("%(actor)s criou a etapa %(name)s."),
+    "stage_changed": marked("%(actor)s mudou a etapa %(name)s."),
+    "stage_shifted": marked("%(actor)s mudou a posição da etapa %(name)s: de %(from)s para %(to)s."),
+    "stage_removed": marked("%(actor)s removeu a etapa %(name)s; %(tickets)s tickets foram para outra."),
+}
+FIELDS = {
+    "name": marked("nome"),
+    "timezone": marked("fuso horário"),
+    "base_currency": marked("moeda"),
+    "ticket_expiration_days": marked("dias até expirar"),
+}
+
+
+def sentence(entry: Entry) -> str:
+    """What happened, for a person. A word or a detail that is not known here is shown as it is."""
+    text = SENTENCES.get(entry.action)
+    if text is None:
+        return f"{actor(entry)}: {entry.action}"
+    values = {name: _value(name, value) for name, value in entry.detail.items()}
+    return _(text) % _Known(values, actor=actor(entry), changes=_changes(entry.detail))
+
+
+def actor(entry: Entry) -> str:
+    """Who did it."""
+    if entry.actor_name:
+        return entry.actor_name
+    if entry.actor.startswith("api_key:"):
+        return _("Uma chave de API")
+    return _("O sistema") if entry.actor == "system" else _("Alguém")
+
+
+class _Known(dict[str, str]):
+    """Values for a sentence; what an old entry does not hold is a dash."""
+
+    def __missing__(self, key: str) -> str:
+        return "—"
+
+
+def _value(name: str, value: Any) -> str:
+    return role_name(value) if name in ("role", "from", "to") and value in ROLES else str(value)
+
+
+def _changes(detail: dict[str, Any]) -> str:
+    pairs = {name: value for name, value in detail.items() if name in FIELDS and isinstance(value, list)}
+    said = [
+        _("%(field)s de “%(old)s” para “%(new)s”", field=_(FIELDS[name]), old=old, new=new)
+        for name, (old, new) in pairs.items()
+    ]
+    return ", ".join(said) or "—"

@@ -1,0 +1,29 @@
+"""What a process holds from its start to its end, as pages ask for it."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from whatrack.crypto import Sealer
+from whatrack.settings import Settings
+from whatrack.tenants.passwords import Passwords
+
+
+def _settings(request: Request) -> Settings:
+    found: Settings = request.app.state.settings
+    return found
+
+
+def _sealer(request: Request) -> Sealer:
+    found: Sealer = request.app.state.sealer
+    return found
+
+
+def _passwords(request: Request) -> Passwords:
+    found: Passwords = request.app.state.passwords
+    return found
+
+
+TheSettings = Annotated[Settings, Depends(_settings)]
+TheSealer = Annotated[Sealer, Depends(_sealer)]
+ThePasswords = Annotated[Passwords, Depends(_passwords)]
