@@ -5,7 +5,7 @@ Source: Meta, "Graph API overview", "Batch requests", "Field expansion", read 20
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from whatrack.sandbox import chance, faults, oauth, reports, usage, writes
 from whatrack.sandbox.access import Caller, account_of, find_token, identify, visible
-from whatrack.sandbox.edges import entries, entries_or_refuse
+from whatrack.sandbox.edges import Entry, entries, entries_or_refuse
 from whatrack.sandbox.failures import GraphError, bad_parameter, missing_object, unknown_path
 from whatrack.sandbox.faults import Faults, Target
 from whatrack.sandbox.fields import Wanted, as_text, parse_fields
-from whatrack.sandbox.nodes import render
+from whatrack.sandbox.nodes import Follow, render
 from whatrack.sandbox.paging import page_of
 from whatrack.sandbox.state import AdAccount, AdObject, Node, Person, ReportRun, World
 
@@ -253,7 +253,7 @@ class Graph:
         text = call.params.get("fields", "")
         return render(self.world, node, parse_fields(text) if text else None, self._follow(call, caller))
 
-    def _follow(self, call: Call, caller: Caller) -> Callable[[Node, Wanted], Any]:
+    def _follow(self, call: Call, caller: Caller) -> Follow:
         """Edges named among the fields: their first page, with the arguments given there."""
 
         def follow(node: Node, wanted: Wanted) -> Any:
@@ -266,28 +266,23 @@ class Graph:
             found = entries(self.world, caller, node, wanted.name, params)
             if found is None:
                 return None
-            told = [
-                each if isinstance(each, dict) else render(self.world, each, wanted.fields, follow)
-                for each in found
-            ]
-            return page_of(told, params, address)
+            page = page_of(found, params, address)
+            page["data"] = _told(self.world, page["data"], wanted.fields, follow)
+            return page
 
         return follow
 
     def _list(self, call: Call, caller: Caller, node: Node, edge: str, target: Target) -> dict[str, Any]:
         found = entries_or_refuse(self.world, caller, node, edge, call.params)
+        page = self._page(found, call, target)
         text = call.params.get("fields", "")
-        wanted = parse_fields(text) if text else None
-        follow = self._follow(call, caller)
-        told = [
-            each if isinstance(each, dict) else render(self.world, each, wanted, follow) for each in found
-        ]
-        page = self._page(told, call, target)
+        wanted, follow = parse_fields(text) if text else None, self._follow(call, caller)
+        page["data"] = _told(self.world, page["data"], wanted, follow)
         if call.params.get("summary", "").lower() not in ("", "false", "0"):
-            page["summary"] = {"total_count": len(told)}
+            page["summary"] = {"total_count": len(found)}
         return page
 
-    def _page(self, rows: list[dict[str, Any]], call: Call, target: Target) -> dict[str, Any]:
+    def _page(self, rows: Sequence[Any], call: Call, target: Target) -> dict[str, Any]:
         params = call.params | _token(call)
         return page_of(
             rows,
@@ -312,6 +307,13 @@ class Graph:
         if "summary" in call.params or "default_summary" in call.params:
             page["summary"] = reports.summary(rows)
         return page
+
+
+def _told(
+    world: World, found: Sequence[Entry], wanted: tuple[Wanted, ...] | None, follow: Follow
+) -> list[dict[str, Any]]:
+    """The entries of a list as JSON."""
+    return [each if isinstance(each, dict) else render(world, each, wanted, follow) for each in found]
 
 
 def _token(call: Call) -> dict[str, str]:

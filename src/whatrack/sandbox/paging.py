@@ -6,7 +6,7 @@ only a missing `next` is the end. A page after the end has no `paging` at all, a
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -29,7 +29,7 @@ def limit_of(params: Mapping[str, str]) -> int:
 
 
 def page_of(
-    found: list[dict[str, Any]],
+    found: Sequence[Any],
     params: Mapping[str, str],
     address: str,
     *,
@@ -54,7 +54,10 @@ def page_of(
         return {"data": []}
     end = start + len(rows)
     after = _cursor(end, empty=had_empty)
-    page: dict[str, Any] = {"data": rows, "paging": {"cursors": {"before": _cursor(start), "after": after}}}
+    page: dict[str, Any] = {
+        "data": list(rows),
+        "paging": {"cursors": {"before": _cursor(start), "after": after}},
+    }
     if end < total:
         page["paging"]["next"] = _link(address, params, after=after)
     if start > 0:

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -74,7 +74,9 @@ class GraphEndpoint:
         if faults.take("drop_request", target):
             return _NoAnswer()
         if broken := faults.take("server_error", target):
-            return Response("<html><body>Sorry, something went wrong.</body></html>", int(broken["status"]))
+            return HTMLResponse(
+                "<html><body>Sorry, something went wrong.</body></html>", int(broken["status"])
+            )
         answer = await self._refused_callback(call) or self._sandbox.graph.answer(call)
         self._tell_status(call, answer)
         return _NoAnswer() if faults.take("drop_answer", target) else _json(answer)
