@@ -105,6 +105,8 @@ def test_a_field_list_is_read_as_it_is_written():
     text = 'id,campaign{id,name},ads.limit(5).filtering([{"a":1}]){id,creative{id}}'
 
     assert as_text(parse_fields(text)) == text
+    assert as_text(parse_fields('["id", "name,campaign{id}"]')) == "id,name,campaign{id}"
+    assert as_text(parse_fields("['id', 'name']")) == "id,name"
 
 
 @pytest.mark.parametrize("text", ["name{", "a}", "a.b", "a.b(", ",{x}", "a b"])

@@ -197,6 +197,7 @@ def test_a_report_is_ordered_asked_about_and_fetched(sandbox, ads):
     path = f"act_{sandbox.account.id}/insights"
     asked = {"level": "ad", "time_increment": "1", "fields": "ad_id,spend", "time_range": WEEK}
 
+    sandbox.faults.inject("report", ending="Job Completed", polls=2)
     run = ads.post(path, **asked)["report_run_id"]
 
     assert ads.refused(f"{run}/insights") == (2601, 1815107)

@@ -68,6 +68,19 @@ def _permissions(world: World, caller: Caller, person: Person, _params: object) 
     return [{"permission": name, "status": status} for name, status in grants.items()]
 
 
+def _business_users(world: World, _caller: Caller, person: Person, _params: object) -> Iterable[Entry]:
+    businesses = [world.get(Business, each) for each in person.business_ids]
+    return [
+        {"id": person.id, "name": person.name, "business": {"id": each.id, "name": each.name}}
+        for each in businesses
+    ]
+
+
+def _assigned_users(world: World, _caller: Caller, account: AdAccount, _params: object) -> Iterable[Entry]:
+    people = [each for each in world.all(Person) if account.id in each.account_ids]
+    return [{"id": each.id, "name": each.name, "tasks": ["DRAFT", "ANALYZE", "ADVERTISE"]} for each in people]
+
+
 def _owned_accounts(world: World, caller: Caller, business: Business, _params: object) -> Iterable[Entry]:
     caller.need("business_management")
     return [each for each in world.all(AdAccount) if each.business_id == business.id]
@@ -155,6 +168,7 @@ def _subscriptions(_world: World, _caller: Caller, app: App, _params: object) ->
 EDGES: dict[tuple[str, str], Edge] = {
     ("User", "adaccounts"): _accounts,
     ("User", "assigned_ad_accounts"): _accounts,
+    ("User", "business_users"): _business_users,
     ("User", "businesses"): _businesses,
     ("User", "permissions"): _permissions,
     ("Business", "owned_ad_accounts"): _owned_accounts,
@@ -162,6 +176,7 @@ EDGES: dict[tuple[str, str], Edge] = {
     ("Business", "owned_pixels"): _owned_datasets,
     ("Business", "owned_whatsapp_business_accounts"): _owned_wabas,
     ("AdAccount", "adspixels"): _datasets,
+    ("AdAccount", "assigned_users"): _assigned_users,
     ("AdAccount", "adcreatives"): _creatives,
     ("AdAccount", "campaigns"): _ad_objects(CAMPAIGN),
     ("AdAccount", "adsets"): _ad_objects(AD_SET),

@@ -42,7 +42,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "short_pages": ("Lists give half of what was asked for, with a next page.", {}),
     "empty_page": ("Lists begin with an empty page that has a next one.", {}),
     "too_much_data": ("Synchronous insights of more rows than this are refused.", {"rows": 100}),
-    "report": ("Asynchronous reports end this way.", {"ending": "Job Failed"}),
+    "report": (
+        "Asynchronous reports end this way, when asked about for the nth time.",
+        {"ending": "Job Failed", "polls": 2},
+    ),
     "batch_null": ("This part of a batch (from 0) is answered with null.", {"part": 0}),
     "ids_omit": ("?ids= leaves out what cannot be seen instead of refusing the call.", {}),
 }

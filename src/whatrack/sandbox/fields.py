@@ -43,10 +43,13 @@ def parse_fields(text: str) -> tuple[Wanted, ...]:
 
 
 def _listed(text: str) -> list[str]:
+    """The names of a JSON list; Meta also takes one in single quotes, which a connector sends."""
     try:
         values = json.loads(text)
     except ValueError:
-        raise bad_parameter("Param fields must be a list of names.") from None
+        if not text.rstrip().endswith("]"):
+            raise bad_parameter("Param fields must be a list of names.") from None
+        values = [each.strip(" '\"") for each in _split(text.strip()[1:-1])]
     return [part for value in values for part in _split(str(value))]
 
 

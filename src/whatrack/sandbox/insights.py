@@ -33,6 +33,7 @@ BREAKDOWNS: dict[str, tuple[str, ...]] = {
     "country": ("BR",),
     "region": ("São Paulo (state)", "Rio de Janeiro (state)", "Minas Gerais"),
     "dma": ("unknown",),
+    "comscore_market": ("unknown",),
     "publisher_platform": ("facebook", "instagram", "whatsapp"),
     "platform_position": ("feed", "story", "status"),
     "impression_device": _DEVICES,
@@ -40,6 +41,14 @@ BREAKDOWNS: dict[str, tuple[str, ...]] = {
     "hourly_stats_aggregated_by_advertiser_time_zone": tuple(f"{hour:02}:00:00 - {hour:02}:59:59" for hour in range(24)),
     "hourly_stats_aggregated_by_audience_time_zone": tuple(f"{hour:02}:00:00 - {hour:02}:59:59" for hour in range(24)),
 }  # fmt: skip
+# Breakdowns that Meta has and no ad here delivers by: they are taken, and give no rows.
+BREAKDOWNS |= dict.fromkeys(
+    (
+        "ad_format_asset", "body_asset", "call_to_action_asset", "description_asset", "frequency_value", "image_asset",
+        "link_url_asset", "place_page_id", "product_id", "title_asset", "video_asset",
+    ),
+    (),
+)  # fmt: skip
 # Breakdowns that may stand together; any single one may stand alone.
 TOGETHER = (
     {"age", "gender"},

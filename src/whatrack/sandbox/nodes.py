@@ -227,7 +227,7 @@ def _creative(_world: World, node: Creative) -> dict[str, Any]:
         "title": node.title,
         "body": node.body,
         "status": "ACTIVE",
-        "object_type": node.media_type.upper(),
+        "object_type": "VIDEO" if node.media_type == "video" else "PHOTO",
         "call_to_action_type": "WHATSAPP_MESSAGE",
         "actor_id": page,
         "object_story_spec": {"page_id": page, "link_data": {"message": node.body, "name": node.title}},
@@ -284,7 +284,7 @@ def _number(_world: World, node: Number) -> dict[str, Any]:
 
 
 def _report_run(world: World, node: ReportRun) -> dict[str, Any]:
-    done = node.ending if node.polls > 1 else "Job Running"
+    done = "Job Running" if node.polls_left else node.ending
     percent = 100 if done == "Job Completed" else 0 if done == "Job Skipped" else 50
     values = {
         "id": node.id,

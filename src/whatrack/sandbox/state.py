@@ -190,14 +190,14 @@ class Revision:
 
 @dataclass
 class ReportRun:
-    """An asynchronous insights report. ending: how it will end; polls: how often it has been asked about."""
+    """An asynchronous insights report. ending: how it ends when it has been asked about so often."""
 
     id: str
     account_id: str
     created_at: float
     rows: list[dict[str, Any]]
     ending: str = "Job Completed"
-    polls: int = 0
+    polls_left: int = 1
 
 
 Node: TypeAlias = (

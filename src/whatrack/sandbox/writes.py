@@ -45,7 +45,8 @@ def _events(world: World, faults: Faults, _caller: Caller, dataset: Dataset, wan
 
 def _report(world: World, faults: Faults, _caller: Caller, node: AdAccount | AdObject, wanted: Write) -> Any:
     fault = faults.take("report", wanted.target)
-    return reports.order(world, node, wanted.params, str(fault["ending"]) if fault else reports.ENDINGS[0])
+    ending, polls = (str(fault["ending"]), int(fault["polls"])) if fault else (reports.ENDINGS[0], 1)
+    return reports.order(world, node, wanted.params, ending, polls)
 
 
 def _create_dataset(world: World, _faults: Faults, caller: Caller, waba: Waba, wanted: Write) -> Any:
