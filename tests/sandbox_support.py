@@ -90,6 +90,7 @@ def calm(sandbox: Sandbox, **more: Any) -> Plan:
     usual: dict[str, Any] = {
         "organic": 0,
         "in_status": 0,
+        "post": 0,
         "again": 0,
         "duplicates": 0,
         "shuffle": False,

@@ -212,7 +212,7 @@ def test_pywa_understands_the_sandboxs_webhooks(sandbox, base_url):
     )
     client.add_handlers(MessageHandler(lambda _, message: got.append(message), filters.text))
     clicked = sandbox.traffic.play(
-        Plan(ad_ids=[sandbox.ads()[0].id], people=20, organic=0, in_status=0, again=0, chatter=0)
+        Plan(ad_ids=[sandbox.ads()[0].id], people=20, organic=0, in_status=0, again=0, post=0, chatter=0)
     )
     for body in clicked.bodies:
         assert client.webhook_update_validator(body, signature(secret, body)) is None

@@ -44,6 +44,11 @@ def messages(story: Story) -> list[dict[str, Any]]:
     ]
 
 
+def referrals(story: Story) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Messages that came from an ad or a post, each with its referral."""
+    return [(message, message["referral"]) for message in messages(story) if "referral" in message]
+
+
 def test_bodies_are_written_and_signed_as_meta_does():
     published = b'{"object":"whatsapp_business_account","entry":[{"id":"1","note":"\\u00e4\\u00f6\\u00e5 \\/ \\u0040"}]}'
 
@@ -86,13 +91,18 @@ def test_every_kind_of_contact_comes_and_the_truth_says_which(sandbox):
 
 
 def test_referrals_and_the_truth_agree(sandbox):
-    story = sandbox.traffic.play(Plan(ad_ids=[ad.id for ad in sandbox.ads()], people=40))
-    credited: dict[str, tuple[str, str | None]] = {}
+    story = sandbox.traffic.play(
+        Plan(ad_ids=[ad.id for ad in sandbox.ads()], people=60, post=0.2, empty_clid=0.2)
+    )
+    credited: dict[str, tuple[str | None, str | None]] = {}
 
     for message in sorted(messages(story), key=lambda each: int(each["timestamp"])):
         if referral := message.get("referral"):
-            credited[message["from"]] = (referral["source_id"], referral.get("ctwa_clid"))
+            ad_id = referral["source_id"] if referral["source_type"] == "ad" else None
+            credited[message["from"]] = (ad_id, referral.get("ctwa_clid") or None)
 
+    assert {referral["source_type"] for _, referral in referrals(story)} == {"ad", "post"}
+    assert {referral.get("ctwa_clid") == "" for _, referral in referrals(story)} == {True, False}
     assert credited == {
         contact.wa_id: (contact.last_ad_id, contact.last_clid)
         for contact in story.contacts
@@ -194,7 +204,9 @@ async def test_the_service_credits_what_the_sandbox_knows_to_be_true(service: st
     organization = await flow.open_organization(db, Organization(id=new_id(), name="Clínica", slug="clinica"))
     await flow.register_number(db, WhatsappNumber(organization.id, number.id, number.waba_id, number.display))
     story = sandbox.traffic.play(
-        Plan(ad_ids=[ad.id for ad in sandbox.ads()], people=40, no_phone=0.1, batch=6)
+        Plan(
+            ad_ids=[ad.id for ad in sandbox.ads()], people=40, no_phone=0.1, batch=6, post=0.1, empty_clid=0.1
+        )
     )
 
     sent = await sender.post(story.bodies, Endpoint(service + intake.PATH, APP_SECRET), at_once=4)

@@ -13,7 +13,7 @@ from whatrack.sandbox import oauth
 from whatrack.sandbox.calls import read_body
 from whatrack.sandbox.failures import GraphError
 from whatrack.sandbox.machine import Sandbox
-from whatrack.sandbox.pages import page
+from whatrack.sandbox.pages import POLICY, page
 from whatrack.sandbox.state import Person
 
 
@@ -24,7 +24,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
         return _show(sandbox, dict(request.query_params))
 
     async def answer(request: Request) -> Response:
-        return _answer(sandbox, dict(request.query_params), await _choices(request))
+        return _answer(sandbox, dict(request.query_params), await read_body(request))
 
     return [
         Route(path, endpoint, methods=[method])
@@ -33,22 +33,19 @@ def routes(sandbox: Sandbox) -> list[Route]:
     ]
 
 
-async def _choices(request: Request) -> dict[str, str]:
-    return await read_body(request)
-
-
 def _show(sandbox: Sandbox, query: Mapping[str, str]) -> Response:
     try:
         app = oauth.check_dialog(sandbox.world, query)
     except GraphError as error:
-        return HTMLResponse(page("refused.html", message=error.message), 400)
+        return HTMLResponse(page("refused.html", message=error.message), 400, POLICY)
     person = sandbox.world.nodes.get(query.get("person", ""))
     if not isinstance(person, Person):
         people = [each for each in sandbox.world.all(Person) if not each.is_system]
-        return HTMLResponse(page("people.html", app=app, people=people, query=query))
+        return HTMLResponse(page("people.html", app=app, people=people, query=query), headers=POLICY)
     asked = oauth.to_ask(sandbox.world, app, person, query)
     return HTMLResponse(
-        page("permissions.html", app=app, person=person, asked=asked, fixed="config_id" in query)
+        page("permissions.html", app=app, person=person, asked=asked, fixed="config_id" in query),
+        headers=POLICY,
     )
 
 
@@ -57,11 +54,11 @@ def _answer(sandbox: Sandbox, query: Mapping[str, str], choices: Mapping[str, st
     try:
         app = oauth.check_dialog(sandbox.world, query)
     except GraphError as error:
-        return HTMLResponse(page("refused.html", message=error.message), 400)
+        return HTMLResponse(page("refused.html", message=error.message), 400, POLICY)
     person = sandbox.world.nodes.get(query.get("person") or choices.get("person", ""))
     if choices.get("answer") == "cancel":
         return RedirectResponse(oauth.cancel(query), 302)
     if not isinstance(person, Person):
-        return HTMLResponse(page("refused.html", message="Nobody was picked."), 400)
+        return HTMLResponse(page("refused.html", message="Nobody was picked."), 400, POLICY)
     accepted = frozenset(name.removeprefix("allow_") for name in choices if name.startswith("allow_"))
     return RedirectResponse(oauth.accept(sandbox.world, app, person, query, accepted), 302)

@@ -34,7 +34,8 @@ from whatrack.sandbox.state import (
     World,
 )
 
-# Every field name of each kind of node in Meta's SDKs for v21 to v26, whether the sandbox has a value for it or not.
+# Every field name of each kind of node in Meta's SDKs for v21 to v26, and the few more that connectors ask for, whether
+# the sandbox has a value for it or not.
 NAMES: Mapping[str, frozenset[str]] = {
     kind: frozenset(names.split())
     for kind, names in json.loads(files(__package__).joinpath("field_names.json").read_text()).items()

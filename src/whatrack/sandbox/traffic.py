@@ -49,7 +49,7 @@ class Plan:
     """What happens. Shares are from 0 to 1.
 
     span_s: how far back from now the taps lie. organic: write without an ad. in_status: tapped in WhatsApp Status, where there
-    is no click id. again: tap a second ad later. no_phone: known by a business-scoped id alone. duplicates: deliveries that
+    is no click id. empty_clid: the click id comes as "". post: came from a post, which is no ad. again: tap a second ad later. no_phone: known by a business-scoped id alone. duplicates: deliveries that
     come twice. shuffle: deliveries leave out of order. batch: most messages in one delivery. chatter: later messages each.
     """
 
@@ -58,6 +58,8 @@ class Plan:
     span_s: int = 4 * 3600
     organic: float = 0.15
     in_status: float = 0.1
+    empty_clid: float = 0.0
+    post: float = 0.05
     again: float = 0.2
     no_phone: float = 0.0
     duplicates: float = 0.1
@@ -200,10 +202,14 @@ class Traffic:
 
     def _touch(self, plan: Plan, contact: Contact, ad_id: str, at: int, phone: str) -> dict[str, Any]:
         """A tap some seconds before a message; the referral it brings."""
+        if self._fraction("post", phone, at) < plan.post:
+            contact.touches.append({"ad_id": None, "ctwa_clid": None, "at": at})
+            return post_referral(self._world, ad_id)
         in_status = self._fraction("in status", phone, at) < plan.in_status
-        click = self.tap(ad_id, phone, at - 15, in_status=in_status)
+        empty = self._fraction("empty", phone, at) < plan.empty_clid
+        click = self.tap(ad_id, phone, at - 15, in_status=in_status or empty)
         contact.touches.append({"ad_id": ad_id, "ctwa_clid": click.clid, "at": at})
-        return referral(self._world, click)
+        return {**referral(self._world, click), **({"ctwa_clid": ""} if empty else {})}
 
     def _says(self, contact: Contact, at: int, text: str, referred: dict[str, Any] | None) -> _Said:
         contact.messages += 1
@@ -276,6 +282,19 @@ def referral(world: World, click: Click) -> dict[str, Any]:
         **media,
         **({"ctwa_clid": click.clid} if click.clid else {}),
         "welcome_message": {"text": "Olá! Como podemos ajudar?"},
+    }
+
+
+def post_referral(world: World, ad_id: str) -> dict[str, Any]:
+    """What the first message after a post's button says: source_id is the post's, and there is no click id."""
+    creative = world.get(Creative, world.get(AdObject, ad_id).details["creative_id"])
+    return {
+        "source_url": f"https://fb.me/{chance.letters(9, world.seed, 'post link', creative.id)}",
+        "source_id": creative.post.partition("_")[2],
+        "source_type": "post",
+        "headline": creative.title,
+        "body": creative.body,
+        "media_type": "image",
     }
 
 
