@@ -272,7 +272,11 @@ def _add_object(
         details=dict(details),
     )
     world.add(node)
-    if world.effective_status(node) != "ACTIVE":  # what is off now ran until some weeks ago
+    if (
+        world.effective_status(node) == "ACTIVE"
+    ):  # somebody touched it these days: incremental readers find it
+        node.updated_at = now - chance.between(3600, 10 * DAY_S, seed, "updated", node.id)
+    else:  # what is off now ran until some weeks ago
         node.last_day = clock.today(account.zone) - timedelta(
             days=chance.between(15, 50, seed, "ended", node.id)
         )
