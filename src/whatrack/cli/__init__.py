@@ -27,6 +27,8 @@ from whatrack.errors import ConfigError, WhatrackError
 from whatrack.inbox import replay as replays
 from whatrack.migrations import migrate as migrate_schema
 from whatrack.observe import configure_logging
+from whatrack.sandbox.machine import Sandbox
+from whatrack.sandbox.server import serve as serve_sandbox
 from whatrack.settings import Settings
 from whatrack.tenants import api_keys
 from whatrack.tenants.organizations import Organization
@@ -115,6 +117,26 @@ def demo(port: int, leave: bool) -> None:
     """Start on a fresh database of its own, send sample ad clicks, print the tickets that came out."""
     configure_logging("warning")
     sample.run(bind("127.0.0.1", port), run_server, leave=leave)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=4000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--seed", default=1, show_default=True, help="Another seed makes another world.")
+@as_json
+def sandbox(host: str, port: int, seed: int, as_json: bool) -> None:
+    """Run a Meta on this machine: Graph API, login dialog, insights, events, webhooks, and faults on demand."""
+    configure_logging("warning")
+    listener = bind(host, port)
+    made = Sandbox(seed)
+    shown = f"[{host}]" if ":" in host else host
+    clients = made.clients(f"http://{shown}:{listener.getsockname()[1]}")
+    say(
+        as_json,
+        clients,
+        f"Sandbox at {clients['base_url']}; its page is {clients['admin_url']}. Ctrl-C stops it.",
+    )
+    serve_sandbox(made, listener)
 
 
 @cli.command()

@@ -1,0 +1,85 @@
+"""What goes wrong with a person, an account or yesterday's figures, and stays so: logins end, roles go, numbers change.
+
+Unlike a fault, which concerns requests, each of these changes the world.
+"""
+
+from datetime import date
+
+from whatrack.errors import NotFound, bad_value
+from whatrack.sandbox.oauth import break_tokens
+from whatrack.sandbox.state import AdAccount, Person, Revision, World
+
+# What may happen to a person's tokens → the subcode of 190 they then answer.
+BREAKS = {
+    "expired": 463,
+    "password_changed": 460,
+    "logged_out": 467,
+    "checkpoint": 459,
+    "unconfirmed": 464,
+    "app_removed": 458,
+}
+
+
+def person_by_id(world: World, person_id: str) -> Person:
+    """The person; NotFound without them."""
+    node = world.nodes.get(person_id)
+    if not isinstance(node, Person):
+        raise NotFound(f"There is no person {person_id}.")
+    return node
+
+
+def break_login(world: World, person_id: str, how: str) -> int:
+    """End a person's logins; how many tokens stopped working. A new login works."""
+    if how not in BREAKS:
+        raise bad_value("how", f"There is no {how!r}: choose of {', '.join(BREAKS)}.")
+    person = person_by_id(world, person_id)
+    if how == "app_removed":
+        for (_, owner), grants in world.grants.items():
+            if owner == person.id:
+                grants.clear()
+    return break_tokens(world, person, BREAKS[how])
+
+
+def revoke_permission(world: World, person_id: str, permission: str) -> None:
+    """Take one permission from all apps."""
+    person = person_by_id(world, person_id)
+    found = [
+        grants for (_, owner), grants in world.grants.items() if owner == person.id and permission in grants
+    ]
+    if not found:
+        raise bad_value("permission", f"{person.name} has not granted {permission}.")
+    for grants in found:
+        grants[permission] = "declined"
+
+
+def heal(world: World, person_id: str) -> None:
+    """Everything of this person works again: tokens, permissions, and sessions that ran out."""
+    person = person_by_id(world, person_id)
+    now = world.clock()
+    for token in world.tokens.values():
+        if token.person_id != person.id:
+            continue
+        token.trouble = None
+        for name in ("expires_at", "data_access_expires_at"):
+            if 0 < getattr(token, name) <= now:
+                setattr(token, name, now + 60 * 86_400)
+        grants = world.grants.setdefault((token.app_id, person.id), {})
+        grants.update(dict.fromkeys(token.scopes, "granted"))
+
+
+def set_roles(world: World, person_id: str, account_ids: list[str]) -> None:
+    """Which ad accounts a person sees from now on."""
+    person = person_by_id(world, person_id)
+    known = [each.removeprefix("act_") for each in account_ids]
+    for each in known:
+        if not isinstance(world.nodes.get(each), AdAccount):
+            raise NotFound(f"There is no ad account {each}.")
+    person.account_ids = known
+
+
+def revise(world: World, object_id: str, since: date, until: date, percent: int | None) -> None:
+    """Change the figures of an account, campaign, ad set or ad afterwards; percent None: its rows vanish."""
+    node_id = object_id.removeprefix("act_")
+    if node_id not in world.nodes:
+        raise NotFound(f"There is no {object_id}.")
+    world.revisions.append(Revision(node_id, since, until, percent))
