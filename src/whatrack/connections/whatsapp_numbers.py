@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 from psycopg import errors
+from psycopg.rows import class_row
 
 from whatrack.db import Connection
 from whatrack.errors import bad_value
@@ -24,6 +25,10 @@ RULES = {
     "whatsapp_numbers_waba_id_check": ("waba_id", "The WABA id is digits, as Meta's panel shows it."),
     "whatsapp_numbers_display_phone_check": ("display_phone", "The phone as people read it has 1 to 40 characters."),
 }  # fmt: skip
+OF_ORGANIZATION: LiteralString = """
+SELECT organization_id, phone_number_id, waba_id, display_phone FROM whatsapp_numbers
+WHERE organization_id = %s ORDER BY phone_number_id
+"""
 ONLY: LiteralString = "SELECT min(phone_number_id), count(*) FROM whatsapp_numbers WHERE organization_id = %s"
 
 
@@ -44,6 +49,12 @@ async def put(conn: Connection, number: WhatsappNumber) -> None:
         if error.diag.constraint_name not in RULES:
             raise
         raise bad_value(*RULES[error.diag.constraint_name]) from None
+
+
+async def of_organization(conn: Connection, organization_id: UUID) -> list[WhatsappNumber]:
+    """The organization's live numbers, by their ids."""
+    async with conn.cursor(row_factory=class_row(WhatsappNumber)) as cursor:
+        return await (await cursor.execute(OF_ORGANIZATION, [organization_id])).fetchall()
 
 
 async def pick(conn: Connection, organization_id: UUID, phone_number_id: str | None) -> str:
