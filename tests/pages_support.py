@@ -49,7 +49,7 @@ class Page:
         return found[0]
 
 
-async def get(browser: aiohttp.ClientSession, path: str, *, follow: bool = True, **headers: Any) -> Page:
+async def get(browser: aiohttp.ClientSession, path: str, *, follow: bool = True, headers: Any = None) -> Page:
     async with browser.get(path, headers=headers, allow_redirects=follow) as answer:
         return Page(answer.status, await answer.text(), answer.headers, str(answer.url.relative()))
 

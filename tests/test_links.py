@@ -164,7 +164,7 @@ async def test_a_sign_in_link_shows_a_button_and_signs_in_once(db: Database, ana
 
 # The first start
 
-FIRST = {"name": "Ana Prado", "email": EMAIL, "password": NEW, "organization": "Clínica São João & Cia.",
+FIRST: dict[str, Any] = {"name": "Ana Prado", "email": EMAIL, "password": NEW, "organization": "Clínica São João & Cia.",
          "timezone": "America/Recife", "currency": "USD"}  # fmt: skip
 
 

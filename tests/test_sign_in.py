@@ -105,7 +105,7 @@ async def test_signing_in_rotates_the_token_and_ends_the_session_that_was_there(
     second = token_of(guest)
 
     async with stranger(service) as thief:
-        answer = await get(thief, "/tickets", follow=False, cookie=f"whatrack={first}")
+        answer = await get(thief, "/tickets", follow=False, headers={"cookie": f"whatrack={first}"})
     assert first
     assert first != second
     assert answer.to.startswith("/login")
@@ -116,7 +116,7 @@ async def test_signing_out_ends_the_session_itself(db: Database, ana: User, gues
     await log_in(guest, EMAIL)
     token = token_of(guest)
     out = await send(guest, "/logout")
-    again = await get(guest, "/tickets", follow=False, cookie=f"whatrack={token}")
+    again = await get(guest, "/tickets", follow=False, headers={"cookie": f"whatrack={token}"})
 
     assert (out.status, out.to) == (303, "/login")
     assert token_of(guest) == ""
@@ -281,7 +281,7 @@ async def test_another_site_cannot_sign_in_or_out_or_change_anything(
                 assert (answer.status, path) == (403, path)
         own = await send(browser, "/language", language="en", headers={"origin": service})
         fetched = await send(browser, "/language", language="en", headers={"sec-fetch-site": "same-origin"})
-        typed = await get(browser, "/account", **{"sec-fetch-site": "cross-site"})
+        typed = await get(browser, "/account", headers={"sec-fetch-site": "cross-site"})
 
     assert (own.status, fetched.status, typed.status) == (303, 303, 200)
     assert await count(db, "api_key_hashes") == 0
