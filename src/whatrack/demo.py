@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import aiohttp
 import click
+import msgspec
 import uvicorn
 
 from whatrack import embedded, flow, installation
@@ -19,7 +20,7 @@ from whatrack.db import Database
 from whatrack.inbox import intake
 from whatrack.inbox.signature import sign
 from whatrack.settings import Settings, load_settings
-from whatrack.tenants import api_keys
+from whatrack.tenants import api_keys, links, members, users
 from whatrack.tenants.organizations import Organization
 from whatrack.units import new_id
 
@@ -60,12 +61,12 @@ def run(listener: socket.socket, run_server: RunServer, *, leave: bool) -> None:
     )
     click.echo("WhaTrack demo: starting an embedded PostgreSQL …")
     with installation.database(settings) as conninfo:
-        member_key, operator_key = asyncio.run(_sample_organization(conninfo))
+        door = asyncio.run(_sample_organization(conninfo))
 
         async def beside(server: uvicorn.Server) -> None:
             try:
-                await _send_and_show(f"http://127.0.0.1:{port}", app_secret, member_key)
-                click.echo(_closing(port, app_secret, verify_token, member_key, operator_key, leave=leave))
+                await _send_and_show(f"http://127.0.0.1:{port}", app_secret, door.member_key)
+                click.echo(_closing(port, app_secret, verify_token, door, leave=leave))
             except Exception:
                 server.should_exit = True  # or nobody would hear of it before Ctrl-C
                 raise
@@ -80,7 +81,15 @@ def demo_folder(data_dir: Path) -> Path:
     return data_dir.with_name(f"{data_dir.name}-demo")
 
 
-async def _sample_organization(conninfo: str) -> tuple[str, str]:
+class Door(msgspec.Struct, frozen=True):
+    """The ways in: keys of the API, and the path of a link that signs the site's sample owner in, once."""
+
+    member_key: str
+    operator_key: str
+    link: str
+
+
+async def _sample_organization(conninfo: str) -> Door:
     db = Database(conninfo, max_size=2)
     await db.open()
     organization = await flow.open_organization(
@@ -90,8 +99,18 @@ async def _sample_organization(conninfo: str) -> tuple[str, str]:
     async with db.installation() as conn:
         _, member_key = await api_keys.create(conn, organization.id, "owner")
         _, operator_key = await api_keys.create(conn, None, "operator")
+    async with db.tenant(organization.id) as conn:
+        owner = await users.create(
+            conn,
+            email="dona@clinica-sorriso.example",
+            name="Marina Alves",
+            password_hash=None,
+            is_operator=True,
+        )
+        await members.put(conn, organization.id, owner.id, "owner")
+        link = await links.make(conn, "sign_in", owner.id)
     await db.close()
-    return member_key, operator_key
+    return Door(member_key, operator_key, link)
 
 
 async def _send_and_show(base: str, app_secret: str, key: str) -> None:
@@ -268,15 +287,15 @@ def _row(ticket: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _closing(
-    port: int, app_secret: str, verify_token: str, member_key: str, operator_key: str, *, leave: bool
-) -> str:
+def _closing(port: int, app_secret: str, verify_token: str, door: Door, *, leave: bool) -> str:
     base = f"http://127.0.0.1:{port}"
     lines = [
         "",
+        f"  SITE          http://localhost:{port}{door.link}   (signs you in; works once, for an hour)",
+        "",
         f"  webhook       {base}{intake.PATH}   (app secret {app_secret}, verify token {verify_token})",
-        f"  tickets       curl -H 'Authorization: Bearer {member_key}' {base}/api/v1/tickets",
-        f"  deliveries    curl -H 'Authorization: Bearer {operator_key}' {base}/api/v1/deliveries?state=pending",
+        f"  tickets       curl -H 'Authorization: Bearer {door.member_key}' {base}/api/v1/tickets",
+        f"  deliveries    curl -H 'Authorization: Bearer {door.operator_key}' {base}/api/v1/deliveries?state=pending",
         f"  API           {base}/api/openapi.json",
         "",
         "" if leave else "Serving on. Ctrl-C stops it; the next demo starts afresh.",
