@@ -17,7 +17,13 @@ from whatrack.tickets.moves import Change
 from whatrack.units import new_id
 
 HERE = "/settings/stages"
-NEW = {"name": "Visita marcada", "group": "ACTIVE", "role": "", "probability": 40, "color": "pink"}
+NEW: dict[str, Any] = {
+    "name": "Visita marcada",
+    "group": "ACTIVE",
+    "role": "",
+    "probability": 40,
+    "color": "pink",
+}
 
 
 async def stages_of(db: Database, shop: Shop) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ drain    delivery_queue, partitions 0-63   message_in: contacts, tickets, attrib
 route    delivery_queue, partition -1      numbers the intake did not know; releases the quarantine
 expire   tickets                           closes those whose time is over
 keep     delivery partitions, exceptions   makes days ahead, drops old ones, warns before anything goes
+         number_hours                      forgets what is older than a month
 watch    queue and exceptions              gauges for /metrics
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from psycopg import OperationalError, ProgrammingError, errors
 
 from whatrack import flow
+from whatrack.contacts import activity
 from whatrack.contacts.messages import Months
 from whatrack.db import Database
 from whatrack.flow import BatchFailed
@@ -126,6 +128,8 @@ class Workers:
         PARTITION_DAYS.set(await days.ensure_days(self._db))
         await exceptions.prune(self._db, self._settings.exception_days, self._settings.exception_bytes)
         await days.drop_days(self._db, self._settings.delivery_days)
+        async with self._db.system() as conn:
+            await activity.drop_old(conn)
         return False
 
     async def _watch(self) -> bool:

@@ -42,6 +42,10 @@ FROM generate_series(-1, 63) AS p, LATERAL (
     ORDER BY id DESC, route DESC LIMIT %(limit)s) AS q
 ORDER BY q.id DESC, q.route DESC LIMIT %(limit)s
 """
+# From the partial index delivery_exceptions_route.
+QUARANTINED: LiteralString = """
+SELECT route, count(*) FROM delivery_exceptions WHERE state = 'quarantined' AND route = ANY(%s) GROUP BY route
+"""
 COUNTS: LiteralString = """
 SELECT (SELECT count(*) FROM delivery_queue), (SELECT coalesce(sum(done), 0)::bigint FROM delivery_counters),
        (SELECT count(*) FROM delivery_exceptions WHERE state = 'failed'),
@@ -127,6 +131,11 @@ async def counts(conn: Connection) -> Counts:
     """How many queue rows are in each state."""
     row = await (await conn.execute(COUNTS)).fetchone()
     return Counts(*row) if row else Counts(0, 0, 0, 0)
+
+
+async def quarantined(conn: Connection, routes: list[str]) -> dict[str, int]:
+    """How many deliveries each of these routes has in quarantine; routes without any are left out."""
+    return dict(await (await conn.execute(QUARANTINED, [routes])).fetchall())
 
 
 async def lag_seconds(conn: Connection) -> float:
