@@ -47,6 +47,11 @@ PAGES = (
     Page("stage-stays", "/settings/stages/{stage_new}/remove"),
     Page("numbers", "/settings/numbers", who="operator", steps=show_token),
     Page("numbers-read", "/settings/numbers", who="viewer"),
+    Page("deliveries", "/deliveries", who="operator"),
+    Page("deliveries-pending", "/deliveries?state=pending", who="operator"),
+    Page("deliveries-failed", "/deliveries?state=failed", who="operator"),
+    Page("deliveries-quarantined", "/deliveries?state=quarantined", who="operator"),
+    Page("delivery", "/deliveries/{failed}", who="operator"),
     Page("not-found", "/nowhere", status=404),
     Page("forbidden", "/tickets", who="stranger", status=403),
 )

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 
 from whatrack.errors import ConfigError
-from whatrack.web.pages import failures, i18n, moves, numbers, stages, ticket, tickets
+from whatrack.web.pages import deliveries, failures, i18n, moves, numbers, stages, ticket, tickets
 from whatrack.web.pages.render import WEB
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -46,7 +46,14 @@ def install(app: FastAPI) -> None:
     app.add_middleware(_Language)
     app.mount("/static", _Static(directory=WEB / "static"), name="static")
     app.add_api_route("/", _home, include_in_schema=False)
-    for router in (tickets.router, moves.router, ticket.router, stages.router, numbers.router):
+    for router in (
+        tickets.router,
+        moves.router,
+        ticket.router,
+        stages.router,
+        numbers.router,
+        deliveries.router,
+    ):
         app.include_router(router, include_in_schema=False)
     failures.install(app)
 
