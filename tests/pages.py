@@ -29,6 +29,10 @@ async def send_empty_stage(tab: Tab) -> None:
     await tab.get_by_text("Preencha este campo.").wait_for()
 
 
+async def show_token(tab: Tab) -> None:
+    await tab.get_by_text("Mostrar o token").click()
+
+
 PAGES = (
     Page("board", "/tickets"),
     Page("list", "/tickets?view=list"),
@@ -41,6 +45,13 @@ PAGES = (
     Page("stage-wrong", "/settings/stages/{stage_proposal}", steps=send_empty_stage),
     Page("stage-remove", "/settings/stages/{stage_qualified}/remove"),
     Page("stage-stays", "/settings/stages/{stage_new}/remove"),
+    Page("numbers", "/settings/numbers", who="operator", steps=show_token),
+    Page("numbers-read", "/settings/numbers", who="viewer"),
+    Page("deliveries", "/deliveries", who="operator"),
+    Page("deliveries-pending", "/deliveries?state=pending", who="operator"),
+    Page("deliveries-failed", "/deliveries?state=failed", who="operator"),
+    Page("deliveries-quarantined", "/deliveries?state=quarantined", who="operator"),
+    Page("delivery", "/deliveries/{failed}", who="operator"),
     Page("not-found", "/nowhere", status=404),
     Page("forbidden", "/tickets", who="stranger", status=403),
 )

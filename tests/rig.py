@@ -119,7 +119,7 @@ async def site(served: str, site_conninfo: str) -> AsyncIterator[Site]:
     await days.ensure_days(db)
     made = await make_site(db, served)
     await make_second_home(made)
-    await set_aside(db)
+    await set_aside(made)
     yield made
     await db.close()
 

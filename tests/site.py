@@ -101,9 +101,12 @@ async def make_second_home(site: Site) -> None:
         await members.put(conn, second.id, site.people["owner"].id, "owner")
 
 
-async def set_aside(db: Database) -> None:
-    """A delivery that failed and one that is quarantined."""
-    await process(db, b'{"not": "a webhook"}', body(change("777000777", message("5511955550000"))))
+async def set_aside(site: Site) -> None:
+    """A delivery that failed ({failed} in addresses) and one that is quarantined."""
+    bodies = b'{"not": "a webhook"}', body(change("777000777", message("5511955550000")))
+    await process(site.db, *bodies)
+    (failed,) = await rows(site.db, "SELECT day, id FROM delivery_exceptions WHERE state = 'failed'")
+    site.places["failed"] = f"{failed['day']}/{failed['id']}"
 
 
 def _conversations(number: str) -> Iterable[bytes]:

@@ -20,7 +20,7 @@ from whatrack.attribution.decide import Desk, decide
 from whatrack.attribution.touch import Tracking
 from whatrack.connections import whatsapp_numbers
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
-from whatrack.contacts import messages
+from whatrack.contacts import activity, messages
 from whatrack.contacts import store as contacts
 from whatrack.contacts.identity import People, identity_keys
 from whatrack.contacts.messages import Months
@@ -88,6 +88,7 @@ async def _drain(conn: Connection, claimed: Claim, months: Months) -> Drained:
     reading = await _read(readable, targets)
     await months.ensure([message.sent_at for message in reading.messages])
     now = await database.now(conn)
+    fresh: list[Incoming] = []
     if reading.messages:
         desk = await _load(conn, reading.messages, now)
         for place, message in enumerate(reading.messages):
@@ -95,6 +96,8 @@ async def _drain(conn: Connection, claimed: Claim, months: Months) -> Drained:
             if place % SLICE == 0:
                 await asyncio.sleep(0)
         await _write(conn, desk)
+        fresh = [each.message for each in desk.stored]
+    await activity.count(conn, activity.hours(readable, targets, fresh, now))
     await messages.count_statuses(conn, reading.statuses)
     await messages.keep(conn, reading.kept)
     for failure in reading.failures:

@@ -6,6 +6,7 @@ expire   tickets                           closes those whose time is over
 keep     delivery partitions, exceptions   makes days ahead, drops old ones, warns before anything goes
          sessions, links, failures         forgets those whose time is over
 mail     emails                            sends what is owed (only with SMTP_HOST)
+         number_hours                      forgets what is older than a month
 watch    queue and exceptions              gauges for /metrics
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from psycopg import OperationalError, ProgrammingError, errors
 
 from whatrack import flow
+from whatrack.contacts import activity
 from whatrack.contacts.messages import Months
 from whatrack.crypto import Sealer
 from whatrack.db import Database
@@ -137,6 +139,8 @@ class Workers:
             await sessions.drop_expired(conn)
             await links.drop_expired(conn)
             await throttle.drop_old(conn)
+        async with self._db.system() as conn:
+            await activity.drop_old(conn)
         return False
 
     async def _mail(self) -> bool:

@@ -1,5 +1,6 @@
 """The organization's WhatsApp numbers. One writer of `whatsapp_numbers`."""
 
+from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
@@ -29,6 +30,10 @@ OF_ORGANIZATION: LiteralString = """
 SELECT organization_id, phone_number_id, waba_id, display_phone FROM whatsapp_numbers
 WHERE organization_id = %s ORDER BY phone_number_id
 """
+ALL_LIVE: LiteralString = """
+SELECT organization_id, phone_number_id, waba_id, display_phone, live_at FROM whatsapp_numbers
+WHERE organization_id = %s ORDER BY live_at, phone_number_id
+"""
 ONLY: LiteralString = "SELECT min(phone_number_id), count(*) FROM whatsapp_numbers WHERE organization_id = %s"
 
 
@@ -55,6 +60,18 @@ async def of_organization(conn: Connection, organization_id: UUID) -> list[Whats
     """The organization's live numbers, by their ids."""
     async with conn.cursor(row_factory=class_row(WhatsappNumber)) as cursor:
         return await (await cursor.execute(OF_ORGANIZATION, [organization_id])).fetchall()
+
+
+class LiveNumber(WhatsappNumber, frozen=True):
+    """A number, and since when it is live."""
+
+    live_at: datetime
+
+
+async def all_live(conn: Connection, organization_id: UUID) -> list[LiveNumber]:
+    """The organization's numbers with since when each is live, oldest first."""
+    async with conn.cursor(row_factory=class_row(LiveNumber)) as cursor:
+        return await (await cursor.execute(ALL_LIVE, [organization_id])).fetchall()
 
 
 async def pick(conn: Connection, organization_id: UUID, phone_number_id: str | None) -> str:
