@@ -18,7 +18,7 @@ CREATE TABLE contact_identities (
     organization_id uuid NOT NULL,
     key text NOT NULL CHECK (length(key) <= 220),
     contact_id uuid NOT NULL,
-    PRIMARY KEY (organization_id, key),
+    PRIMARY KEY (organization_id, key) INCLUDE (contact_id), -- the drain asks for every message: answered by the index alone
     FOREIGN KEY (organization_id, contact_id) REFERENCES contacts ON DELETE CASCADE
 );
 CREATE INDEX contact_identities_contact ON contact_identities (organization_id, contact_id);
