@@ -34,8 +34,8 @@ _MEGABYTE = 2**20
 
 
 def shared_buffers() -> str:
-    """An eighth of the memory that is ours to use, and at most 1 GB: with a million people whose pages did not fit,
-    a third of the drain's PostgreSQL time went into fetching and evicting them."""
+    """An eighth of the memory that is ours to use, and at most 1 GB: a million people's pages do not fit into
+    256 MB, and the drain then fetches and evicts six of them for each message."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # in a container; "max" is no limit
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
