@@ -342,15 +342,13 @@ async def _read(claimed: list[Delivery], targets: dict[str, list[Route]]) -> Rea
 async def _load(conn: Connection, incoming: list[Incoming], now: datetime) -> Desk:
     """Everything a decision may need about everyone in the batch."""
     keys = {(message.organization_id, key) for message in incoming for key in identity_keys(message)}
-    identities = await contacts.identities(conn, keys)
-    whose = {(organization_id, contact_id) for (organization_id, _), contact_id in identities.items()}
-    known = await contacts.by_id(conn, whose)
-    theirs = await tickets.of_contacts(conn, whose)
+    known, identities = await contacts.find(conn, keys)
+    theirs, credited = await tracking.of_contacts(conn, known)
     return Desk(
         rules=await tickets.rules(conn, {message.organization_id for message in incoming}),
         people=People(known, identities, new_id),
         tickets=Tickets(theirs, new_id),
-        trackings=await tracking.of_tickets(conn, [(ticket.organization_id, ticket.id) for ticket in theirs]),
+        trackings=credited,
         seen=await messages.seen(conn, incoming),
         now=now,
     )

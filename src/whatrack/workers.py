@@ -31,7 +31,9 @@ from whatrack.tickets.store import Overtaken
 from whatrack.work import Wakeups, run_loop
 
 DELIVERIES = "deliveries"  # the wake-up the intake sends after a commit
-BATCH = 500
+BATCH = (
+    1000  # twice as many cost a tenth less each than 500; 2000 gained nothing and would hold up others longer
+)
 CONFLICT_RETRIES = 3
 PROGRAM_LIMIT = "54"  # SQLSTATE class: a row too large for an index, JSON nested too deeply for the stack
 SWEEP_LIMIT = 1000
