@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,7 @@ import pytest
 from tests.pages_support import Page, get, log_in, send
 from tests.support import PASSWORD, Shop, make_person, make_shop, rows, sign_in, stranger
 from whatrack.db import Database
-from whatrack.tenants import audit, members
+from whatrack.tenants import audit, links, members
 from whatrack.tenants.audit import ACTIONS
 from whatrack.tenants.users import User
 from whatrack.web.pages.account import browser_name
@@ -241,6 +242,34 @@ async def test_a_key_is_shown_once_works_and_works_no_longer_once_revoked(
     found = await rows(db, "SELECT action, detail FROM audit_log ORDER BY at, id")
     assert [row["action"] for row in found] == ["key_created", "key_revoked"]
     assert key not in str(found)
+
+
+def logged(suite_log: Path) -> str:
+    return suite_log.read_text(encoding="utf-8")
+
+
+async def test_no_token_key_or_code_reaches_the_log(
+    db: Database, tab: aiohttp.ClientSession, ana: User, service: str, suite_log: Path
+):
+    async with db.installation() as conn:
+        paths = [await links.make(conn, "reset", ana.id), await links.make(conn, "sign_in", ana.id)]
+    key = (await send(tab, "/settings/keys", name="k", role="agent")).link("wt_")
+    invited = (await send(tab, "/settings/members", email="bia@example.com", role="agent")).link("/invite/")
+    offer = await get(tab, "/account/two-step")
+    async with stranger(service) as guest:
+        for path in (*paths, invited, "/reset/an-unknown-token-in-an-address"):
+            await get(guest, path)
+            await send(guest, path, password="1234567890", name="x")
+        await get(guest, "/api/v1/tickets", headers={"authorization": f"Bearer {key}x"})
+        cookies = [cookie.value for cookie in guest.cookie_jar]
+    found = re.search(r"secret=([A-Z2-7]{32})", offer.text)
+
+    log = logged(suite_log)
+    assert found
+    tokens = [path.rpartition("/")[2] for path in (*paths, invited)]
+    secrets = [*tokens, key, found[1], *cookies, "an-unknown-token-in-an-address"]
+    assert len(secrets) > 5
+    assert [secret for secret in secrets if secret in log] == []
 
 
 async def test_a_key_needs_a_name_and_a_role_of_at_most_ones_own(db: Database, shop: Shop, service: str):
