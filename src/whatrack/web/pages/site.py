@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 
 from whatrack.errors import ConfigError
-from whatrack.web.pages import deliveries, failures, i18n, moves, numbers, stages, ticket, tickets
+from whatrack.web.pages import deliveries, failures, i18n, moves, numbers, pictures, stages, ticket, tickets
 from whatrack.web.pages.render import WEB
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -47,6 +47,7 @@ def install(app: FastAPI) -> None:
     app.mount("/static", _Static(directory=WEB / "static"), name="static")
     app.add_api_route("/", _home, include_in_schema=False)
     for router in (
+        pictures.router,
         tickets.router,
         moves.router,
         ticket.router,
