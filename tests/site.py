@@ -1,5 +1,7 @@
 """An organization as it may look after a month, for the tests of its pages: people, tickets, deliveries set aside."""
 
+import struct
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -87,6 +89,7 @@ async def make_site(db: Database, base_url: str, slug: str = "clinica-sorriso") 
     await flow.register_number(db, WhatsappNumber(organization.id, number, WABA, "+55 11 3555-0100"))
     site = Site(base_url, db, organization, number, await make_people(db, organization))
     await process(db, *_conversations(number))
+    await _give_picture(site)
     await _move_all(site)
     await _places(site)
     return site
@@ -103,8 +106,8 @@ async def make_second_home(site: Site) -> None:
 
 async def set_aside(site: Site) -> None:
     """A delivery that failed ({failed} in addresses) and one that is quarantined."""
-    bodies = b'{"not": "a webhook"}', body(change("777000777", message("5511955550000")))
-    await process(site.db, *bodies)
+    nobody, not_live = message(None, text="Quem sou eu?"), message("5511955550000")
+    await process(site.db, body(change(site.number, nobody)), body(change("777000777", not_live)))
     (failed,) = await rows(site.db, "SELECT day, id FROM delivery_exceptions WHERE state = 'failed'")
     site.places["failed"] = f"{failed['day']}/{failed['id']}"
 
@@ -123,6 +126,27 @@ def _conversations(number: str) -> Iterable[bytes]:
         first = message(wa_id, at=at, text="Oi, vi o anúncio e queria saber o valor", referral=referral)
         second = message(wa_id, at=at + timedelta(minutes=4), text="Pode ser na quinta?")
         yield body(change(number, first, second, contacts=person))
+
+
+async def _give_picture(site: Site) -> None:
+    """A plain green picture for one of the ads, as wide as ads are."""
+    async with site.db.tenant(site.organization.id) as conn:
+        await conn.execute(
+            """INSERT INTO ad_pictures (organization_id, source_id, url, state, media_type, bytes, next_attempt_at)
+               VALUES (%s, %s, 'https://scontent.fbcdn.net/a.png', 'had', 'image/png', %s, now())""",
+            [site.organization.id, WHITENING, _plain_png(600, 315, (20, 160, 110))],
+        )
+
+
+def _plain_png(width: int, height: int, color: tuple[int, int, int]) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + bytes(color) * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 async def _move_all(site: Site) -> None:

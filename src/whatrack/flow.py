@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from whatrack import db as database
-from whatrack.attribution import tracking
+from whatrack.attribution import pictures, tracking
 from whatrack.attribution.decide import Desk, decide
 from whatrack.attribution.touch import Tracking
 from whatrack.connections import whatsapp_numbers
@@ -361,5 +361,6 @@ async def _write(conn: Connection, desk: Desk) -> None:
     for merge in desk.people.merges:
         await tickets.give(conn, merge.organization_id, merge.loser_id, merge.survivor_id, desk.now)
     await tracking.write(conn, desk.trackings.values())
+    await pictures.want(conn, desk.trackings.values())
     await tracking.record(conn, desk.decisions, desk.now)
     await messages.store(conn, [(each.message, each.contact_id, each.ticket_id) for each in desk.stored])

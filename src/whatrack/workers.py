@@ -8,6 +8,7 @@ keep     delivery partitions, exceptions   makes days ahead, drops old ones, war
 mail     emails                            sends what is owed (only with SMTP_HOST)
          number_hours                      forgets what is older than a month
 watch    queue and exceptions              gauges for /metrics
+pictures ad_pictures                       fetches those that are wanted from Meta's hosts
 """
 
 import asyncio
@@ -17,12 +18,14 @@ from collections.abc import Awaitable, Callable
 from psycopg import OperationalError, ProgrammingError, errors
 
 from whatrack import flow
+from whatrack.attribution import pictures
 from whatrack.contacts import activity
 from whatrack.contacts.messages import Months
 from whatrack.crypto import Sealer
 from whatrack.db import Database
 from whatrack.flow import BatchFailed
 from whatrack.inbox import days, exceptions, store
+from whatrack.meta.media import Media, NotFetched
 from whatrack.observe import DRAINED, EXCEPTIONS, MESSAGES, PARTITION_DAYS, QUEUE_LAG, QUEUE_ROWS, logger
 from whatrack.settings import Settings
 from whatrack.tenants import links, post, sessions, throttle
@@ -37,6 +40,7 @@ BATCH = (
 CONFLICT_RETRIES = 3
 PROGRAM_LIMIT = "54"  # SQLSTATE class: a row too large for an index, JSON nested too deeply for the stack
 SWEEP_LIMIT = 1000
+PICTURES = 8
 _OVERTAKEN = (errors.UniqueViolation, errors.ForeignKeyViolation)
 
 log = logger(__name__)
@@ -89,6 +93,34 @@ def _blames_no_delivery(cause: Exception) -> bool:
     return isinstance(cause, OperationalError | ProgrammingError) and not passes_a_limit
 
 
+class PictureFetcher:
+    """Fetches the pictures that are due, a few at a time; no transaction is open meanwhile."""
+
+    def __init__(self, db: Database, added_hosts: tuple[str, ...]) -> None:
+        self._db = db
+        self._added_hosts = added_hosts
+
+    async def step(self) -> bool:
+        """Fetch one handful; whether more may wait."""
+        async with self._db.system() as conn:
+            due = await pictures.claim(conn, PICTURES)
+        if not due:
+            return False
+        async with Media(self._added_hosts) as media:
+            await asyncio.gather(*(self._fetch(media, each) for each in due))
+        return len(due) == PICTURES
+
+    async def _fetch(self, media: Media, wanted: pictures.Wanted) -> None:
+        try:
+            found = pictures.Picture(*await media.picture(wanted.url))
+        except NotFetched as error:
+            async with self._db.tenant(wanted.organization_id) as conn:
+                await pictures.give_up(conn, wanted, error.reason, for_good=error.for_good)
+            return
+        async with self._db.tenant(wanted.organization_id) as conn:
+            await pictures.keep(conn, wanted, found)
+
+
 class Workers:
     """Every background loop of one process."""
 
@@ -109,6 +141,7 @@ class Workers:
             ("expire", self._expire, 30.0, None),
             ("keep", self._keep, 3600.0, None),
             ("watch", self._watch, 5.0, None),
+            ("pictures", PictureFetcher(self._db, self._settings.media_hosts).step, 3.0, None),
         ]
         if self._settings.smtp_host:
             loops.append(("mail", self._mail, 2.0, None))

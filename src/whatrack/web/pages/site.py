@@ -21,6 +21,7 @@ from whatrack.web.pages import (
     moves,
     numbers,
     organization,
+    pictures,
     recover,
     second_step,
     setup,
@@ -32,6 +33,7 @@ from whatrack.web.pages.render import WEB, see
 from whatrack.web.pages.visitor import MaybeVisitor
 
 PAGES = (
+    pictures,
     tickets,
     moves,
     ticket,

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from whatrack import db as database
 from whatrack import flow
+from whatrack.attribution import pictures
 from whatrack.board import tickets as board
 from whatrack.board import timeline
 from whatrack.db import Connection
@@ -67,7 +68,7 @@ async def _everything(conn: Connection, who: Access, ticket_id: UUID, after: str
         "refunds": await refunds.of_ticket(conn, who.organization_id, ticket_id),
         "now": now,
         "decisions": DECISIONS,
-        "has_picture": False,
+        "has_picture": await pictures.has(conn, who.organization_id, ticket["tracking"]["source_id"]),
         "may_move": who.role != "viewer",
         "undoable": undoable,
         "value_form": Form(None, deal_value=values.as_typed(ticket["deal_value"]), version=ticket["version"]),
