@@ -20,7 +20,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page, Response, async_playwright
 
 from tests import browser
-from tests.site import Site, make_second_home, make_site, set_aside
+from tests.site import Site, make_second_home, make_site, open_doors, set_aside
 from tests.support import APP_SECRET, SEALER, VERIFY_TOKEN
 from whatrack.db import Database
 from whatrack.inbox import days
@@ -120,6 +120,7 @@ async def site(served: str, site_conninfo: str) -> AsyncIterator[Site]:
     made = await make_site(db, served)
     await make_second_home(made)
     await set_aside(made)
+    await open_doors(made)
     yield made
     await db.close()
 

@@ -13,7 +13,8 @@ from tests.support import NOON, WABA, ad, body, change, message, phone_number_id
 from whatrack import flow
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Database
-from whatrack.tenants import members, sessions, users
+from whatrack.tenants import api_keys, invitations, links, members, sessions, users
+from whatrack.tenants.access import Access
 from whatrack.tenants.organizations import Organization
 from whatrack.tenants.users import User
 from whatrack.tickets.moves import Change
@@ -110,6 +111,19 @@ async def set_aside(site: Site) -> None:
     await process(site.db, body(change(site.number, nobody)), body(change("777000777", not_live)))
     (failed,) = await rows(site.db, "SELECT day, id FROM delivery_exceptions WHERE state = 'failed'")
     site.places["failed"] = f"{failed['day']}/{failed['id']}"
+
+
+async def open_doors(site: Site) -> None:
+    """Links that work once: {reset}, {enter}, {invite}; and an API key among the keys."""
+    people = site.people
+    async with site.db.system() as conn:
+        site.places["reset"] = await links.make(conn, "reset", people["viewer"].id)
+        site.places["enter"] = await links.make(conn, "sign_in", people["viewer"].id)
+        await api_keys.create(conn, site.organization.id, "agent", "Planilha de vendas do financeiro")
+    async with site.db.tenant(site.organization.id) as conn:
+        owner = Access(site.organization.id, "owner", people["owner"].actor)
+        token = await invitations.put(conn, owner, "nova.pessoa@example.com", "agent")
+    site.places["invite"] = token if token.startswith("/") else f"/invite/{token}"
 
 
 def _conversations(number: str) -> Iterable[bytes]:
