@@ -36,6 +36,7 @@ async def drag(tab: Page, source: Locator, target: Locator) -> None:
     assert b
     x, y, to_x, to_y = a["x"] + 40, a["y"] + 12, b["x"] + b["width"] / 2, b["y"] + 20
     await tab.mouse.move(x, y)
+    await tab.wait_for_function("() => document.querySelector('[data-stage]').sorting")
     await tab.mouse.down()
     for step in range(1, 16):
         await tab.mouse.move(x + (to_x - x) * step / 15, y + (to_y - y) * step / 15)
@@ -148,6 +149,7 @@ async def test_a_new_ticket_appears_by_itself_and_a_drag_in_progress_is_not_lost
     a = await card(tab, "Ana Souza").bounding_box()
     assert a
     await tab.mouse.move(a["x"] + 40, a["y"] + 12)
+    await tab.wait_for_function("() => document.querySelector('[data-stage]').sorting")
     await tab.mouse.down()
     await tab.mouse.move(a["x"] + 60, a["y"] + 60, steps=6)
 
