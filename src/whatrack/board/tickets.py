@@ -62,6 +62,14 @@ TOTALS: LiteralString = """
 WITH {} found AS ({})
 SELECT stage_id, currency, count(*) AS count, sum(deal_value) AS value FROM found GROUP BY 1, 2 ORDER BY count(*) DESC, currency
 """
+# Of all tickets: counted in one index, summed in another, so that no ticket's row is read.
+ALL_TOTALS: LiteralString = """
+SELECT stage_id, '' AS currency, count(*) AS count, NULL::numeric AS value FROM tickets
+WHERE organization_id = %(organization)s GROUP BY stage_id
+UNION ALL
+SELECT stage_id, currency, 0, sum(deal_value) FROM tickets
+WHERE organization_id = %(organization)s AND deal_value IS NOT NULL GROUP BY stage_id, currency
+"""
 TRACKING_FIELDS = (
     "meta_source_type", "meta_ad_id", "meta_ad_set_id", "meta_campaign_id", "meta_account_id", "meta_ad_name",
     "meta_ad_set_name", "meta_campaign_name", "meta_placement", "meta_enrichment_status", "meta_enrichment_error",
@@ -79,7 +87,10 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Total(msgspec.Struct, frozen=True):
-    """Tickets of one stage in one currency. value: None when none of them is valued."""
+    """Tickets of one stage, as many as count says; value: what those in one currency are worth, None when not asked or none is.
+
+    A stage's rows add up to its count.
+    """
 
     stage_id: UUID
     currency: str
@@ -107,9 +118,10 @@ async def columns(conn: Connection, organization_id: UUID, query: Query, *, phon
 
 
 async def totals(conn: Connection, organization_id: UUID, query: Query, *, phones: bool) -> list[Total]:
-    """What each stage holds of the tickets that match, commonest currency first."""
+    """What each stage holds of the tickets that match: how many, and their value in each currency."""
     wanted = conditions(organization_id, query, phones=phones)
-    statement = TOTALS.format(_people(wanted), _matching(wanted))
+    narrowed = wanted.own or wanted.joined or wanted.people
+    statement = TOTALS.format(_people(wanted), _matching(wanted)) if narrowed else ALL_TOTALS
     async with conn.cursor(row_factory=class_row(Total)) as cursor:
         return await (await cursor.execute(statement, wanted.values)).fetchall()
 

@@ -1,9 +1,11 @@
 """The audit's words as sentences: who did what, in the reader's language."""
 
+from decimal import Decimal
 from typing import Any
 
 from whatrack.tenants.audit import Entry
 from whatrack.web.pages.i18n import _, marked
+from whatrack.web.pages.render import UNKNOWN, money
 from whatrack.web.pages.words import ROLES, role_name
 
 # One sentence for each of audit.ACTIONS; a test holds them together. Values: the actor, and the entry's detail.
@@ -29,12 +31,12 @@ SENTENCES = {
     "ticket_moved": marked("%(actor)s moveu um ticket de %(from)s para %(to)s."),
     "ticket_move_undone": marked("%(actor)s desfez um movimento: o ticket voltou de %(from)s para %(to)s."),
     "ticket_assigned": marked("%(actor)s mudou o responsável por um ticket: %(owner)s."),
-    "refund_added": marked("%(actor)s registrou um reembolso de %(currency)s %(value)s."),
+    "refund_added": marked("%(actor)s registrou um reembolso de %(money)s."),
     "refund_removed": marked("%(actor)s removeu um reembolso."),
     "stage_added": marked("%(actor)s criou a etapa %(name)s."),
     "stage_changed": marked("%(actor)s mudou a etapa %(name)s."),
     "stage_shifted": marked("%(actor)s mudou a posição da etapa %(name)s: de %(from)s para %(to)s."),
-    "stage_removed": marked("%(actor)s removeu a etapa %(name)s; %(tickets)s tickets foram para outra."),
+    "stage_removed": marked("%(actor)s removeu a etapa %(name)s; tickets movidos para outra: %(tickets)s."),
 }
 FIELDS = {
     "name": marked("nome"),
@@ -49,8 +51,10 @@ def sentence(entry: Entry) -> str:
     text = SENTENCES.get(entry.action)
     if text is None:
         return f"{actor(entry)}: {entry.action}"
-    values = {name: _value(name, value) for name, value in entry.detail.items()}
-    return _(text) % _Known(values, actor=actor(entry), changes=_changes(entry.detail))
+    values = {name: _value(entry, name, value) for name, value in entry.detail.items()}
+    return _(text) % _Known(
+        values, actor=actor(entry), changes=_changes(entry.detail), money=_money(entry.detail)
+    )
 
 
 def actor(entry: Entry) -> str:
@@ -62,6 +66,10 @@ def actor(entry: Entry) -> str:
     return _("O sistema") if entry.actor == "system" else _("Alguém")
 
 
+def _money(detail: dict[str, Any]) -> str:
+    return money(Decimal(detail["value"]), detail["currency"]) if detail.get("value") else UNKNOWN
+
+
 class _Known(dict[str, str]):
     """Values for a sentence; what an old entry does not hold is a dash."""
 
@@ -69,8 +77,9 @@ class _Known(dict[str, str]):
         return "—"
 
 
-def _value(name: str, value: Any) -> str:
-    return role_name(value) if name in ("role", "from", "to") and value in ROLES else str(value)
+def _value(entry: Entry, name: str, value: Any) -> str:
+    is_role = name == "role" or (name in ("from", "to") and entry.action == "member_role_changed")
+    return role_name(value) if is_role and value in ROLES else str(value)
 
 
 def _changes(detail: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ async def set_up(request: Request, db: Db, passwords: ThePasswords, token: str) 
             session = await flow.set_up(db, token, place(request), organization=organization, person=person)
             if session is None:
                 return _gone(request)
-            return let_in(request, session, "/", _("Tudo pronto. Bem-vindo ao WhaTrack."))
+            return let_in(request, session, "/", _("Tudo pronto. Boas-vindas ao WhaTrack."))
     except Refused as error:
         form.refuse(error)
     return _form(request, form, 422)

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from uuid import UUID
 
+from babel.dates import format_date
 from babel.numbers import NumberFormatError, format_decimal, parse_decimal
 
 from whatrack.errors import Refused, bad_value
@@ -30,7 +31,9 @@ def money(text: str) -> Decimal:
         amount = None
     if amount is None or not _AMOUNT.fullmatch(plain):  # Babel also reads 1e5 and other scripts' digits
         raise _unreadable(_("Escreva o valor como %(example)s.", example=example))
-    if amount > MOST or amount != round(amount, 2):
+    if amount > MOST:
+        raise _unreadable(_("Este valor é grande demais: o máximo é %(most)s.", most=as_typed(MOST)))
+    if amount != round(amount, 2):
         raise _unreadable(_("Use no máximo dois dígitos de centavos, como %(example)s.", example=example))
     if amount <= 0:
         raise _unreadable(_("O valor precisa ser maior que zero."))
@@ -80,7 +83,10 @@ def moment_of(chosen: date, *, earliest: datetime, now: datetime) -> datetime:
         raise _unreadable(_("A data não pode estar no futuro."))
     if chosen < earliest.astimezone(zone).date():
         raise _unreadable(
-            _("A data não pode ser anterior a %(day)s.", day=earliest.astimezone(zone).strftime("%d/%m/%Y"))
+            _(
+                "A data não pode ser anterior a %(day)s.",
+                day=format_date(earliest.astimezone(zone), locale=i18n.language.get()),
+            )
         )
     if chosen == now.astimezone(zone).date():
         return now
