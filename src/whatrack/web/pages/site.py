@@ -10,6 +10,7 @@ from whatrack.errors import ConfigError
 from whatrack.web.pages import (
     account,
     audit,
+    data_deletion,
     failures,
     i18n,
     invite,
@@ -17,7 +18,10 @@ from whatrack.web.pages import (
     language,
     login,
     members,
+    meta_account,
+    meta_ads,
     moves,
+    number_new,
     organization,
     recover,
     second_step,
@@ -45,6 +49,10 @@ PAGES = (
     members,
     keys,
     audit,
+    meta_ads,
+    meta_account,
+    number_new,
+    data_deletion,
 )
 FOR_EVER = "public, max-age=31536000, immutable"
 
