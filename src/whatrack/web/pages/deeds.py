@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from whatrack.tenants.audit import Entry
+from whatrack.web.pages import meta_words
 from whatrack.web.pages.i18n import _, marked
 from whatrack.web.pages.render import UNKNOWN, money
 from whatrack.web.pages.words import ROLES, role_name
@@ -37,6 +38,21 @@ SENTENCES = {
     "stage_changed": marked("%(actor)s mudou a etapa %(name)s."),
     "stage_shifted": marked("%(actor)s mudou a posição da etapa %(name)s: de %(from)s para %(to)s."),
     "stage_removed": marked("%(actor)s removeu a etapa %(name)s; tickets movidos para outra: %(tickets)s."),
+    "profile_connected": marked("%(actor)s conectou o perfil do Facebook %(name)s."),
+    "profile_renewed": marked("%(actor)s reconectou o perfil do Facebook %(name)s."),
+    "profile_removed": marked("%(actor)s desconectou o perfil do Facebook %(name)s."),
+    "profile_judged": marked("A situação do perfil do Facebook %(name)s mudou para %(status)s: %(why)s"),
+    "profile_forgotten": marked("Um perfil do Facebook foi apagado a pedido da própria pessoa, pela Meta."),
+    "account_on": marked("%(actor)s ligou a conta de anúncio %(name)s."),
+    "account_off": marked("%(actor)s desligou a conta de anúncio %(name)s."),
+    "account_changed": marked("%(actor)s mudou o dataset da conta de anúncio %(name)s: %(dataset)s."),
+    "number_connected": marked("%(actor)s conectou o número do WhatsApp %(name)s com o token dele."),
+    "number_judged": marked("A situação do token do número %(name)s mudou para %(status)s: %(why)s"),
+}
+STATES = {
+    "ACTIVE": marked("funcionando"),
+    "EXPIRED": marked("token inválido"),
+    "INVALID_SCOPES": marked("faltam permissões"),
 }
 FIELDS = {
     "name": marked("nome"),
@@ -52,9 +68,9 @@ def sentence(entry: Entry) -> str:
     if text is None:
         return f"{actor(entry)}: {entry.action}"
     values = {name: _value(entry, name, value) for name, value in entry.detail.items()}
-    return _(text) % _Known(
-        values, actor=actor(entry), changes=_changes(entry.detail), money=_money(entry.detail)
-    )
+    more = {"changes": _changes(entry.detail), "money": _money(entry.detail)}
+    why = meta_words.reason(values.get("reason")) or "—"
+    return _(text) % _Known(values, actor=actor(entry), why=why, **more)
 
 
 def actor(entry: Entry) -> str:
@@ -78,6 +94,8 @@ class _Known(dict[str, str]):
 
 
 def _value(entry: Entry, name: str, value: Any) -> str:
+    if name == "status" and value in STATES:
+        return _(STATES[value])
     is_role = name == "role" or (name in ("from", "to") and entry.action == "member_role_changed")
     return role_name(value) if is_role and value in ROLES else str(value)
 

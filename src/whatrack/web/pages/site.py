@@ -10,6 +10,7 @@ from whatrack.errors import ConfigError
 from whatrack.web.pages import (
     account,
     audit,
+    data_deletion,
     deliveries,
     failures,
     i18n,
@@ -18,7 +19,10 @@ from whatrack.web.pages import (
     language,
     login,
     members,
+    meta_account,
+    meta_ads,
     moves,
+    number_new,
     numbers,
     organization,
     pictures,
@@ -51,6 +55,10 @@ PAGES = (
     members,
     keys,
     audit,
+    meta_ads,
+    meta_account,
+    number_new,
+    data_deletion,
 )
 FOR_EVER = "public, max-age=31536000, immutable"
 
