@@ -41,7 +41,7 @@ def _routes(delivery: Delivery) -> set[str] | Failure:
     if delivery.route:
         return {delivery.route}
     try:
-        return webhook.routes(delivery.body)
+        return webhook.routes(delivery.body) or Failure(delivery, "no_change", "the body holds no change")
     except Undecodable as error:
         return Failure(delivery, "not_a_webhook" if error.is_json else "not_json", str(error))
 
