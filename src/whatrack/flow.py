@@ -225,7 +225,9 @@ async def move_ticket(
     now = await database.now(conn)
     after = apply(before, change, by_id[before.stage_id], now)
     if after != before:
-        await _write_move(conn, before, after, by_id, actor=actor, now=now, action="ticket_moved")
+        moved = (before.stage_id, before.status) != (after.stage_id, after.status)
+        action: audit.Action = "ticket_moved" if moved else "ticket_valued"
+        await _write_move(conn, before, after, by_id, actor=actor, now=now, action=action)
     return after
 
 
@@ -278,8 +280,11 @@ async def _write_move(
     now: datetime,
     action: audit.Action,
 ) -> None:
+    if before.close_reason == "WON":
+        refunds.check_still_fit(after, await refunds.of_ticket(conn, after.organization_id, after.id))
     pair = (by_id[before.stage_id], by_id[after.stage_id])
-    await ticket_moves.write_move(conn, before, after, pair, actor=actor, now=now)
+    is_undo = action == "ticket_move_undone"
+    await ticket_moves.write_move(conn, before, after, pair, actor=actor, now=now, is_undo=is_undo)
     told = {
         "from": pair[0].name,
         "to": pair[1].name,
@@ -290,10 +295,17 @@ async def _write_move(
 
 
 async def assign_ticket(
-    conn: Connection, organization_id: UUID, ticket_id: UUID, owner_id: UUID | None, *, actor: str
+    conn: Connection,
+    organization_id: UUID,
+    ticket_id: UUID,
+    owner_id: UUID | None,
+    *,
+    actor: str,
+    version: int | None = None,
 ) -> None:
-    """Give a ticket to a member of the organization, or to nobody. Idempotent."""
+    """Give a ticket to a member of the organization, or to nobody. Idempotent. Refused `stale` as a move is."""
     ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
+    check_version(ticket, version)
     people = {member.id: member for member in await members.everyone(conn, organization_id)}
     if owner_id is not None and owner_id not in people:
         raise bad_value("owner", "This person is not a member of the organization.", code="not_a_member")
@@ -312,14 +324,17 @@ async def refund_ticket(
     amount: Decimal,
     reason: str,
     at: datetime | None,
+    version: int,
     actor: str,
 ) -> UUID:
-    """Write down money given back on a won ticket. at: None for now."""
+    """Write down money given back on a won ticket. at: None for now. Refused `stale` when version is not the ticket's."""
     ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
+    check_version(ticket, version)
     earlier = await refunds.of_ticket(conn, organization_id, ticket_id)
     now = await database.now(conn)
     moment = at or now
     refunds.check(ticket, earlier, amount, moment, now)
+    await ticket_moves.raise_version(conn, ticket, now)
     refund_id = await refunds.add(conn, ticket, amount=amount, reason=reason, at=moment, now=now, actor=actor)
     told = {"value": str(amount), "currency": ticket.currency}
     await audit.record(conn, organization_id, actor, "refund_added", f"ticket:{ticket_id}", told)
@@ -330,8 +345,9 @@ async def remove_refund(
     conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID, *, actor: str
 ) -> None:
     """Take back a refund that was entered by mistake."""
-    await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
+    ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
     await refunds.remove(conn, organization_id, ticket_id, refund_id)
+    await ticket_moves.raise_version(conn, ticket, await database.now(conn))
     await audit.record(conn, organization_id, actor, "refund_removed", f"ticket:{ticket_id}")
 
 

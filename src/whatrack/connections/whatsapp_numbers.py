@@ -165,7 +165,9 @@ async def pick(conn: Connection, organization_id: UUID, phone_number_id: str | N
         return str(only)
     row = await (await conn.execute(EXISTS, [organization_id, phone_number_id])).fetchone()
     if not row or not row[0]:
-        raise bad_value("phone_number_id", "This number is not one of the organization's.")
+        raise bad_value(
+            "phone_number_id", "This number is not one of the organization's.", code="no_such_number"
+        )
     return phone_number_id
 
 

@@ -21,7 +21,7 @@ Action = Literal[
     "organization_created", "organization_changed",
     "member_added", "member_joined", "member_role_changed", "member_removed", "invitation_sent", "invitation_withdrawn",
     "key_created", "key_revoked",
-    "ticket_opened", "ticket_moved", "ticket_move_undone", "ticket_assigned", "refund_added", "refund_removed",
+    "ticket_opened", "ticket_moved", "ticket_valued", "ticket_move_undone", "ticket_assigned", "refund_added", "refund_removed",
     "stage_added", "stage_changed", "stage_shifted", "stage_removed",
     "profile_connected", "profile_renewed", "profile_removed", "profile_judged", "profile_forgotten",
     "account_on", "account_off", "account_changed", "number_connected", "number_judged",

@@ -45,6 +45,9 @@ LAST_MOVE: LiteralString = """
 SELECT before::text, actor, changed_at FROM ticket_stage_changes
 WHERE organization_id = %s AND ticket_id = %s AND version = %s ORDER BY changed_at DESC LIMIT 1
 """
+TOUCH: LiteralString = (
+    "UPDATE tickets SET version = version + 1, updated_at = %s WHERE organization_id = %s AND id = %s"
+)
 ASSIGN: LiteralString = """
 UPDATE tickets SET owner_id = %s, version = version + 1, updated_at = %s WHERE organization_id = %s AND id = %s
 """
@@ -73,9 +76,16 @@ async def open_by_hand(conn: Connection, ticket: Record) -> None:
 
 
 async def write_move(
-    conn: Connection, before: Record, after: Record, stages: tuple[Stage, Stage], *, actor: str, now: datetime
+    conn: Connection,
+    before: Record,
+    after: Record,
+    stages: tuple[Stage, Stage],
+    *,
+    actor: str,
+    now: datetime,
+    is_undo: bool = False,
 ) -> None:
-    """Write a changed ticket and, when it moved or its status changed, the move."""
+    """Write a changed ticket and, when it moved or its status changed, the move. What an undo did is not undone again."""
     try:
         await conn.execute(UPDATE, {**msgspec.structs.asdict(after), "now": now})
     except errors.UniqueViolation as error:
@@ -93,7 +103,7 @@ async def write_move(
     old, new = stages
     happened_at = after.won_at if new.group == "WON" and after.won_at else now
     values = [after.organization_id, new_id(), after.id, old.id, new.id, old.name, new.name, after.deal_value]
-    was = msgspec.json.encode(Before.of(before)).decode()
+    was = None if is_undo else msgspec.json.encode(Before.of(before)).decode()
     more = [after.currency, after.lost_reason, happened_at, now, actor, was, after.version]
     await conn.execute(MOVED, [*values, *more])
 
@@ -113,6 +123,11 @@ async def last_move(conn: Connection, ticket: Record) -> LastMove | None:
     if row is None or row[0] is None:
         return None
     return LastMove(msgspec.json.decode(row[0], type=Before), row[1], row[2])
+
+
+async def raise_version(conn: Connection, ticket: Record, now: datetime) -> None:
+    """Let whoever looks at the ticket know that something about it changed."""
+    await conn.execute(TOUCH, [now, ticket.organization_id, ticket.id])
 
 
 async def assign(conn: Connection, ticket: Record, owner_id: UUID | None, now: datetime) -> None:

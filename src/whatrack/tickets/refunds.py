@@ -50,6 +50,16 @@ def check(ticket: Record, earlier: list[Refund], amount: Decimal, at: datetime, 
         raise bad_value("refunded_at", "A refund cannot come before its sale.", code="before_the_sale")
 
 
+def check_still_fit(ticket: Record, refunds: list[Refund]) -> None:
+    """Refused `has_refunds` when the ticket, as it is about to be, could not have had these refunds."""
+    if not refunds:
+        return
+    given_back = sum((refund.amount for refund in refunds), Decimal(0))
+    is_sale = ticket.close_reason == "WON" and ticket.deal_value is not None and ticket.won_at is not None
+    if not is_sale or (ticket.deal_value or 0) < given_back or ticket.won_at > refunds[0].refunded_at:  # type: ignore[operator] # a sale has a date
+        raise Refused("has_refunds", "The ticket has refunds that this would contradict: remove them first.")
+
+
 async def add(
     conn: Connection, ticket: Record, *, amount: Decimal, reason: str, at: datetime, now: datetime, actor: str
 ) -> UUID:

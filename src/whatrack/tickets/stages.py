@@ -72,5 +72,7 @@ def find_stage(stages: list[Stage], said: str) -> Stage:
         if wanted in names:
             return names[wanted]
     raise bad_value(
-        "stage", f"There is no such stage: use one of {', '.join(stage.name for stage in stages)}."
+        "stage",
+        f"There is no such stage: use one of {', '.join(stage.name for stage in stages)}.",
+        code="no_such_stage",
     )

@@ -43,15 +43,19 @@ class Service:
         self._intake = Intake(db, app_secrets=app_secrets, verify_token=verify_token, stored=self._stored)
         self._api = build_app(settings, db, sealer, self._run)
         self._api.state.graph = self._graph
+        self._guarded = Security(self._bounded, own_host=urlsplit(settings.address).netloc)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request: the webhook at once, everything else through the router."""
+        """Answer one request: the webhook at once, everything else guarded, through the router."""
         if scope["type"] == "http" and scope["path"] == intake.PATH:
             await self._intake(scope, receive, send)
-        elif scope["type"] == "http" and _declared_bytes(scope) > MAX_BODY:
-            await problems.too_large(MAX_BODY)(
-                scope, receive, send
-            )  # the router's own answer would be plain text
+        else:
+            await self._guarded(scope, receive, send)
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The router; too large a body does not get there, for its own answer would be plain text."""
+        if scope["type"] == "http" and _declared_bytes(scope) > MAX_BODY:
+            await problems.too_large(MAX_BODY)(scope, receive, send)
         else:
             await self._api(scope, receive, send)
 
@@ -125,5 +129,4 @@ def build_app(settings: Settings, db: Database, sealer: Sealer, lifespan: object
         app.include_router(router)
     site.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.add_middleware(Security, own_host=urlsplit(settings.address).netloc)
     return app

@@ -30,6 +30,7 @@ SENTENCES = {
     "key_revoked": marked("%(actor)s revogou a chave de API %(name)s."),
     "ticket_opened": marked("%(actor)s criou um ticket."),
     "ticket_moved": marked("%(actor)s moveu um ticket de %(from)s para %(to)s."),
+    "ticket_valued": marked("%(actor)s mudou o valor de um ticket para %(money)s."),
     "ticket_move_undone": marked("%(actor)s desfez um movimento: o ticket voltou de %(from)s para %(to)s."),
     "ticket_assigned": marked("%(actor)s mudou o responsável por um ticket: %(owner)s."),
     "refund_added": marked("%(actor)s registrou um reembolso de %(money)s."),

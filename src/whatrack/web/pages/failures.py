@@ -32,6 +32,12 @@ def _split(for_programs: Handler) -> Handler:
         answered = await for_programs(request, error)  # logs what is to be logged
         if request.url.path.startswith(FOR_PROGRAMS):
             return answered
+        if isinstance(error, Refused) and error.code == "other_organization" and by_htmx(request):
+            return Response(status_code=204, headers={"HX-Refresh": "true"})
+        if (
+            answered.status_code == 405 and request.method == "GET"
+        ):  # a form's address, come to after signing in
+            return see(request, request.url.path.rpartition("/")[0] or "/")
         if isinstance(error, Unauthorized):
             return see(request, f"/login?next={quote(_back(request), safe='')}")
         return _page(request, answered.status_code, error)

@@ -79,7 +79,7 @@ class Form:
     def whole(self, name: str, least: int, most: int) -> int:
         """A whole number between two bounds, both included."""
         value = self._sent.get(name, "").strip()
-        if value.isascii() and value.isdigit() and least <= int(value[:12]) <= most:
+        if value.isascii() and value.isdigit() and len(value) <= 12 and least <= int(value) <= most:
             return int(value)
         self.wrong(name, _("Digite um número inteiro de %(least)s a %(most)s.", least=least, most=most))
         return least

@@ -77,12 +77,23 @@ def of_request(request: Request) -> str:
     chosen = request.cookies.get(COOKIE, "")
     if chosen in LANGUAGES:
         return chosen
-    accepted = [
-        part.partition(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")
-    ]
-    wanted = [tag.replace("-", "_") for tag in accepted if tag][:10]
+    wanted = [tag.replace("-", "_") for tag in _by_preference(request.headers.get("accept-language", ""))]
     for tag in wanted:
         found = negotiate_locale([tag], ["pt_BR", "en"]) or {"pt": "pt_BR", "en": "en"}.get(tag[:2])
         if found:
             return str(found)
     return DEFAULT
+
+
+def _by_preference(header: str) -> list[str]:
+    """The tags of an Accept-Language, most wanted first; at most ten, for anybody may send any."""
+    found = []
+    for place, part in enumerate(header.split(",")[:10]):
+        tag, _semicolon, weight = (each.strip() for each in part.partition(";"))
+        try:
+            wanted = float(weight.removeprefix("q=") or 1)
+        except ValueError:
+            wanted = 0.0
+        if tag:
+            found.append((-wanted, place, tag))
+    return [tag for _wanted, _place, tag in sorted(found)]

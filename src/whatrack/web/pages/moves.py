@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
@@ -17,6 +18,7 @@ from whatrack.tenants.access import Access
 from whatrack.tickets import stages
 from whatrack.tickets.moves import Change
 from whatrack.tickets.stages import Stage, find_stage
+from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import i18n, values
 from whatrack.web.pages.forms import Form, sent_form
@@ -49,6 +51,8 @@ async def ask(request: Request, db: Db, who: Agent, ticket_id: UUID, stage: str,
     """The question that a move to this stage comes with, as a page: the dialog without JavaScript."""
     async with db.tenant(who.organization_id) as conn:
         wanted = await _wanted(conn, who, ticket_id, stage)
+    if not wanted.asks:
+        return see(request, f"/tickets/{ticket_id}")
     return _question(request, wanted, _first_form(wanted, back), status=200)
 
 
@@ -65,7 +69,8 @@ async def move(
             start = _first_form(wanted, back)
             if by_htmx(request):
                 return _question(request, wanted, start, status=200)
-            return see(request, f"/tickets/{ticket_id}/move?stage={wanted.stage.id}&back={back}")
+            asked = urlencode({"stage": wanted.stage.id, "back": back})
+            return see(request, f"/tickets/{ticket_id}/move?{asked}")
         change = _change(form, wanted)
     if not form.ok:
         return _question(request, wanted, form, status=422)
@@ -171,7 +176,7 @@ def _change(form: Form, wanted: Wanted) -> Change:
         return Change(stage=wanted.stage, lost_reason=form.text("lost_reason", most=500), version=version)
     if wanted.asks != "WON":
         return Change(stage=wanted.stage, version=version)
-    value = form.parsed("deal_value", values.money)
+    value = form.parsed("deal_value", values.money_in(wanted.ticket["currency"]))
     chosen = form.parsed("won_at", values.day)
     won_at = None
     if chosen:
@@ -207,4 +212,4 @@ def _name(ticket: dict[str, Any]) -> str:
 
 def own_address(text: str) -> str:
     """A page of the tickets to go back to; anything else becomes the board."""
-    return text if text.startswith("/tickets") and "\\" not in text and len(text) <= 2000 else "/tickets"
+    return own_path(text, "/tickets") if text.startswith("/tickets") else "/tickets"

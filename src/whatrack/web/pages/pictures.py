@@ -16,7 +16,7 @@ A_DAY = "private, max-age=86400"
 async def show(db: Db, who: Member, source_id: str) -> Response:
     """One picture; 404 for another organization's and for one that was never had."""
     async with db.tenant(who.organization_id) as conn:
-        found = await pictures.one(conn, who.organization_id, source_id[:64])
+        found = await pictures.one(conn, who.organization_id, source_id[:64].replace("\x00", ""))
     if found is None:
         raise NotFound("There is no such picture.")
     return Response(found.content, media_type=found.media_type, headers={"Cache-Control": A_DAY})

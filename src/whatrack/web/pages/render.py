@@ -20,6 +20,7 @@ from whatrack.web.pages import i18n
 
 WEB = Path(__file__).parents[1]
 UNKNOWN = "—"
+ADDRESS = "/?&=%#:+,;@!$'()*[]~-._"  # what an address may hold as it is
 THEMES = {"light", "dark"}
 THEME_COOKIE, NOTICE_COOKIE = "theme", "notice"
 VARY = {"Vary": "HX-Request, Accept-Language, Cookie", "Cache-Control": "no-store"}
@@ -188,7 +189,7 @@ def page(
 def see(request: Request, address: str, notice: str = "") -> Response:
     """Send the browser to another page after a form: 303, or htmx's own way. notice: said at the top of that page."""
     if by_htmx(request):
-        answer = Response(status_code=204, headers={"HX-Redirect": address, **VARY})
+        answer = Response(status_code=204, headers={"HX-Redirect": quote(address, safe=ADDRESS), **VARY})
     else:
         answer = RedirectResponse(address, 303, VARY)
     if notice:

@@ -73,6 +73,7 @@ async def _everything(conn: Connection, who: Access, ticket_id: UUID, after: str
         "undoable": undoable,
         "value_form": Form(None, deal_value=values.as_typed(ticket["deal_value"]), version=ticket["version"]),
         "refund_form": Form(None, refunded_at=now.astimezone(i18n.zone()).date().isoformat()),
+        "owner_form": Form(),
         "back": f"/tickets/{ticket_id}",
     }
 
@@ -86,9 +87,12 @@ async def _again(request: Request, db: Db, who: Access, ticket_id: UUID, **forms
 
 @router.post("/value")
 async def set_value(request: Request, db: Db, who: Agent, ticket_id: UUID, form: Sent) -> Response:
-    """Write down what the ticket is worth."""
+    """Write down what the ticket is worth; nothing typed takes the value away."""
     version = form.whole("version", 1, 2**31 - 1)
-    value = form.parsed("deal_value", values.money) if form.values.get("deal_value", "").strip() else None
+    async with db.tenant(who.organization_id) as conn:
+        ticket = await board.one(conn, who.organization_id, ticket_id, phones=False)
+    read = values.money_in(ticket["currency"])
+    value = form.parsed("deal_value", read) if form.values.get("deal_value", "").strip() else None
     if form.ok:
         try:
             async with db.tenant(who.organization_id) as conn:
@@ -105,36 +109,50 @@ async def set_value(request: Request, db: Db, who: Agent, ticket_id: UUID, form:
 @router.post("/owner")
 async def set_owner(request: Request, db: Db, who: Agent, ticket_id: UUID, form: Sent) -> Response:
     """Give the ticket to a member, or to nobody."""
+    version = form.whole("version", 1, 2**31 - 1)
     chosen = form.parsed("owner", values.person) if form.values.get("owner") else None
-    async with db.tenant(who.organization_id) as conn:
-        await flow.assign_ticket(conn, who.organization_id, ticket_id, chosen, actor=who.actor)
-    return see(
-        request, own_address(form.values.get("back", f"/tickets/{ticket_id}")), _("Responsável salvo.")
-    )
+    if form.ok:
+        try:
+            async with db.tenant(who.organization_id) as conn:
+                await flow.assign_ticket(
+                    conn, who.organization_id, ticket_id, chosen, actor=who.actor, version=version
+                )
+            back = own_address(form.values.get("back", f"/tickets/{ticket_id}"))
+            return see(request, back, _("Responsável salvo."))
+        except Refused as error:
+            form.refuse(error, ("owner",))
+    return await _again(request, db, who, ticket_id, owner_form=form)
 
 
 @router.post("/refunds")
 async def add_refund(request: Request, db: Db, who: Agent, ticket_id: UUID, form: Sent) -> Response:
     """Write down money given back."""
-    amount = form.parsed("amount", values.money)
+    version = form.whole("version", 1, 2**31 - 1)
     reason = form.text("reason", required=False, most=500)
     chosen = form.parsed("refunded_at", values.day)
     try:
         async with db.tenant(who.organization_id) as conn:
             ticket = await board.one(conn, who.organization_id, ticket_id, phones=False)
-            now = await database.now(conn)
-            at = (
-                values.moment_of(chosen, earliest=ticket["won_at"] or ticket["opened_at"], now=now)
-                if chosen
-                else None
-            )
+            amount = form.parsed("amount", values.money_in(ticket["currency"]))
+            earliest, now = ticket["won_at"] or ticket["opened_at"], await database.now(conn)
+            at = values.moment_of(chosen, earliest=earliest, now=now) if chosen else None
             if form.ok and amount:
                 await flow.refund_ticket(
-                    conn, who.organization_id, ticket_id, amount=amount, reason=reason, at=at, actor=who.actor
+                    conn,
+                    who.organization_id,
+                    ticket_id,
+                    amount=amount,
+                    reason=reason,
+                    at=at,
+                    version=version,
+                    actor=who.actor,
                 )
                 return see(request, f"/tickets/{ticket_id}", _("Reembolso registrado."))
     except Refused as error:
-        form.wrong(error.field or "refunded_at", said(error))
+        if error.field == "version":
+            form.general = said(error)
+        else:
+            form.wrong(error.field or "refunded_at", said(error))
     return await _again(request, db, who, ticket_id, refund_form=form)
 
 

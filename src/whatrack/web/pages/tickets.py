@@ -1,7 +1,7 @@
 """Tickets: the board, the list, and opening one by hand. One ticket's own page is in ticket.py, moves in moves.py."""
 
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -25,7 +25,7 @@ from whatrack.web.api.caller import Db
 from whatrack.web.pages import values
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
-from whatrack.web.pages.render import page, see
+from whatrack.web.pages.render import address_of, by_htmx, page, see
 from whatrack.web.pages.visitor import Agent, Member, SignedIn
 
 router = APIRouter()
@@ -52,7 +52,11 @@ class Filters(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, parameters: dict[str, str]) -> "Filters":
         """The filters of an address; others' parameters are ignored."""
-        known = {name: value[:200] for name, value in parameters.items() if name in cls.__struct_fields__}
+        known = {
+            name: value[:200].replace("\x00", "")
+            for name, value in parameters.items()
+            if name in cls.__struct_fields__
+        }
         return cls(**known)
 
     @property
@@ -74,7 +78,7 @@ async def query_of(conn: Connection, filters: Filters, who: Access, user_id: UUI
     now = await database.now(conn)
     since = now - timedelta(days=PERIODS[filters.period]) if filters.period in PERIODS else None
     since = _start(filters.since) or since
-    until = _start(filters.until)
+    until = _start(filters.until, timedelta(days=1))
     return Query(
         status=filters.status if filters.status in ("open", "closed") else None,
         stage=_uuid(filters.stage),
@@ -83,15 +87,16 @@ async def query_of(conn: Connection, filters: Filters, who: Access, user_id: UUI
         ad=filters.ad or None,
         owner=user_id if filters.owner == "me" else _uuid(filters.owner),
         since=since,
-        until=until + timedelta(days=1) if until else None,
-        text=filters.q.replace("\x00", "") or None,
+        until=until,
+        text=filters.q or None,
         cursor=filters.cursor or None,
     )
 
 
-def _start(text: str) -> Any:
+def _start(text: str, later: timedelta = timedelta(0)) -> datetime | None:
+    """Midnight of a day as an address has it, or of a later one."""
     try:
-        return values.start_of(values.day(text)) if text else None
+        return values.start_of(values.day(text) + later) if text else None
     except (Refused, OverflowError):
         return None
 
@@ -111,7 +116,7 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         context = await (_list if filters.view == LIST else board_of)(conn, filters, who, visitor.user.id)
     if filters.view == LIST:
         return page(request, "tickets_list.html", **context)
-    if request.query_params.get("seen") == context["digest"]:
+    if by_htmx(request) and request.query_params.get("seen") == context["digest"]:
         return Response(status_code=204)
     return page(request, "tickets_board.html", "_/board.html", **context)
 
@@ -178,6 +183,7 @@ async def column(request: Request, db: Db, who: Member, visitor: SignedIn) -> Re
         query = await query_of(conn, filters, who, visitor.user.id)
         found = await board.page(conn, who.organization_id, query, phones=who.sees_phones)
         common = await _common(conn, filters, who)
+    common["back"] = address_of(request, "/tickets", stage=None, cursor=None, seen=None)
     return page(request, "_/column_more.html", found=found, stage_id=filters.stage, **common)
 
 

@@ -1,29 +1,40 @@
 """Numbers and dates as people type them, in the language they read; never guessed."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from uuid import UUID
 
 from babel.dates import format_date
-from babel.numbers import NumberFormatError, format_decimal, parse_decimal
+from babel.numbers import NumberFormatError, format_decimal, get_currency_symbol, parse_decimal
 
 from whatrack.errors import Refused, bad_value
 from whatrack.web.pages import i18n
 from whatrack.web.pages.i18n import _
 
-_CURRENCY_SIGN = re.compile(r"^(R\$|US\$|\$|€|[A-Z]{3})\s*")
 _PHONE = re.compile(r"\+?[0-9 ().-]{1,40}", re.ASCII)
 _AMOUNT = re.compile(r"[0-9]([0-9.,]*[0-9])?", re.ASCII)
 MOST = Decimal("9999999999.99")
 
 
-def money(text: str) -> Decimal:
+def money_in(currency: str) -> Callable[[str], Decimal]:
+    """Reads amounts of one currency; its own sign or code may stand before them, another's is refused."""
+    signs = {currency, *(get_currency_symbol(currency, locale=name) for name in i18n.LANGUAGES)}
+
+    def read(text: str) -> Decimal:
+        plain = text.strip()
+        sign = max((each for each in signs if plain.startswith(each)), key=len, default="")
+        return _amount(plain.removeprefix(sign).strip())
+
+    return read
+
+
+def _amount(plain: str) -> Decimal:
     """An amount with at most two places, as the reader's language writes it: 1.234,56 or 1,234.56.
 
     Refused when it could mean two things, or is not above zero.
     """
-    plain = _CURRENCY_SIGN.sub("", text.strip())
     example = format_decimal(Decimal("1234.56"), locale=i18n.language.get())
     try:
         amount = Decimal(parse_decimal(plain, locale=i18n.language.get(), strict=True))

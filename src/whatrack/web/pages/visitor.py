@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from whatrack.errors import Forbidden, Unauthorized
+from whatrack.errors import Forbidden, Refused, Unauthorized
 from whatrack.tenants import login
 from whatrack.tenants.access import Access
 from whatrack.tenants.sessions import Visitor
@@ -24,6 +24,9 @@ async def maybe(request: Request) -> Visitor | None:
     token = session_token(request)
     found = await login.visitor(database(request), token) if token else None
     request.state.visitor = found
+    asked_for = request.headers.get("x-organization") or request.query_params.get("organization")
+    if found and asked_for and not (found.home and str(found.home.id) == asked_for):
+        raise Refused("other_organization", "Another organization was chosen in another tab.")
     if found and found.home:
         i18n.set_zone(found.home.timezone)
     return found

@@ -41,6 +41,14 @@ REFUSALS = {
     "amount_not_positive": marked("O valor precisa ser maior que zero."),
     "before_the_sale": marked("O reembolso não pode ser anterior à venda."),
     "in_the_future": marked("A data não pode estar no futuro."),
+    "has_refunds": marked(
+        "Este ticket tem reembolsos: remova-os antes, ou mantenha a venda com valor e data que os comportem."
+    ),
+    "no_such_number": marked("Este número não é da organização. Escolha um dos dela."),
+    "no_such_stage": marked("Esta etapa não existe mais. Escolha outra."),
+    "other_organization": marked(
+        "Você escolheu outra organização em outra aba. Nada foi salvo: confira em qual está e tente de novo."
+    ),
     "not_a_member": marked("Esta pessoa não faz parte da organização."),
     "not_won": marked("Só um ticket ganho pode ter reembolso."),
     "refund_exceeds_sale": marked("Os reembolsos juntos passam do valor da venda."),

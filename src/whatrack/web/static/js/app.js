@@ -36,7 +36,9 @@ document.addEventListener("click", (event) => {
 dialog.addEventListener("close", () => window.htmx?.trigger(document.body, "wt:dialog-closed"));
 
 function toast(template) {
+  if (document.querySelector(`[data-from="${template}"]`)) return; // one of a kind is enough
   const copy = document.getElementById(template).content.cloneNode(true);
+  copy.firstElementChild.dataset.from = template;
   document.getElementById("toasts").append(copy);
   prepare();
 }
@@ -45,12 +47,36 @@ document.addEventListener("htmx:error", () => toast("toast-offline"));
 // A form that filters: send it when a choice changes, not only at its button.
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-auto]");
-  if (form) form.requestSubmit();
+  if (form && event.target.type !== "date") form.requestSubmit(); // a date is typed in parts
 });
 
+// A second click while the first is under way would only be told that the version has moved on.
+document.addEventListener(
+  "submit",
+  (event) => {
+    const form = event.target;
+    if (form.dataset.sending) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
+    form.dataset.sending = "";
+    setTimeout(() => delete form.dataset.sending, 1000);
+    // Another tab may have chosen another organization: say which one this page is of.
+    const organization = document.body.dataset.organization;
+    if (form.method === "post" && organization && !form.action.endsWith("/organization/choose")) {
+      const address = new URL(form.action);
+      address.searchParams.set("organization", organization);
+      form.action = address.href;
+    }
+  },
+  true,
+);
+
 let dragging = false;
+const loadedMore = () => all("#board [data-stage]").some((list) => list.children.length > 50);
 const busy = () =>
-  dragging || dialog.open || document.hidden || document.querySelector("#board :popover-open, #board .htmx-request");
+  dragging || loadedMore() || dialog.open || document.hidden || document.querySelector("#board :popover-open, #board .htmx-request");
 setInterval(() => {
   const board = document.getElementById("board");
   if (board && !busy()) window.htmx?.trigger(board, "wt:refresh");
