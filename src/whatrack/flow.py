@@ -2,7 +2,7 @@
 
 Meta ──► inbox.intake ──► deliveries + queue      durable, then 200
 queue ──► message_in ──► contacts · messages · tickets · tracking · history     load → decide → write
-a person ──► move_ticket ──► ticket + stage change
+a person ──► move_ticket ──► ticket + stage change + what Meta is owed     (undo_move, remove_stage, a sale told by phone alike)
 an operator ──► open_organization · register_number ──► routes, and the quarantine released
 """
 
@@ -24,6 +24,7 @@ from whatrack.contacts import messages
 from whatrack.contacts import store as contacts
 from whatrack.contacts.identity import People, identity_keys
 from whatrack.contacts.messages import Months
+from whatrack.conversions import outbox
 from whatrack.db import Connection, Database
 from whatrack.errors import Refused, bad_value
 from whatrack.inbox import claim as queue
@@ -32,11 +33,12 @@ from whatrack.inbox import store as deliveries
 from whatrack.inbox.claim import Claim, RowKey
 from whatrack.inbox.reading import Delivery, Failure, Incoming, Reading, Route, read
 from whatrack.tenants import audit, links, members, organizations, sessions, users
+from whatrack.tenants.access import Access
 from whatrack.tenants.organizations import Organization
 from whatrack.tenants.sessions import Place
 from whatrack.tenants.users import NewPerson
 from whatrack.tickets import people as ticket_moves
-from whatrack.tickets import refunds, stages
+from whatrack.tickets import refunds, stage_settings, stages
 from whatrack.tickets import store as tickets
 from whatrack.tickets.lifecycle import Tickets
 from whatrack.tickets.moves import Change, Record, apply, check_version, new_record, taken_back
@@ -206,8 +208,12 @@ async def move_ticket(
     choose: Callable[[list[stages.Stage]], Change],
     *,
     actor: str,
+    hold: timedelta = outbox.NO_HOLD,
 ) -> Record:
-    """Move or value a ticket; every way a person can do so ends here. Idempotent: the same move twice is one."""
+    """Move or value a ticket; every way a person can do so ends here. Idempotent: the same move twice is one.
+
+    hold: how long what the move owes Meta waits, so that the move can be undone before anything is sent.
+    """
     before = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
     by_id = {stage.id: stage for stage in await stages.held(conn, organization_id)}
     change = _as_now(choose(list(by_id.values())), by_id)
@@ -215,6 +221,7 @@ async def move_ticket(
     after = apply(before, change, by_id[before.stage_id], now)
     if after != before:
         await _write_move(conn, before, after, by_id, actor=actor, now=now, action="ticket_moved")
+        await outbox.moved(conn, before, after, by_id[after.stage_id], now=now, hold=hold)
     return after
 
 
@@ -245,6 +252,7 @@ async def undo_move(
     if restored.stage_id not in by_id:
         raise Refused("too_late", "The stage it came from was removed meanwhile: move the ticket again.")
     await _write_move(conn, ticket, restored, by_id, actor=actor, now=now, action="ticket_move_undone")
+    await outbox.undone(conn, ticket, restored, now=now)
     return restored
 
 
@@ -276,6 +284,14 @@ async def _write_move(
         "currency": after.currency,
     }
     await audit.record(conn, after.organization_id, actor, action, f"ticket:{after.id}", told)
+
+
+async def remove_stage(conn: Connection, who: Access, stage_id: UUID, to: UUID | None) -> int:
+    """Remove a stage; its tickets go to `to` and owe what entering that one owes. Answers how many went."""
+    moved, target = await stage_settings.remove(conn, who, stage_id, to)
+    if target:
+        await outbox.moved_along(conn, who.organization_id, moved, target, now=await database.now(conn))
+    return len(moved)
 
 
 async def assign_ticket(

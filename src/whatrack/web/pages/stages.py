@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from whatrack import flow
 from whatrack.db import Database
 from whatrack.errors import Refused
 from whatrack.tenants.access import Access
@@ -122,7 +123,7 @@ async def remove(request: Request, db: Db, who: Admin, stage_id: UUID, form: Sen
     to = next((UUID(text) for text in [form.values.get("to", "")] if _is_id(text)), None)
     try:
         async with db.tenant(who.organization_id) as conn:
-            moved = await stage_settings.remove(conn, who, stage_id, to)
+            moved = await flow.remove_stage(conn, who, stage_id, to)
     except Refused as error:
         form.refuse(error, ("to",))
         return await _question(request, db, who, stage_id, form, status=422)
