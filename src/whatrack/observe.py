@@ -31,6 +31,7 @@ QUEUE_ROWS = Gauge("whatrack_queue_rows", "Deliveries waiting for the drain.")
 QUEUE_LAG = Gauge("whatrack_queue_lag_seconds", "Age of the oldest delivery that waits for the drain.")
 EXCEPTIONS = Gauge("whatrack_delivery_exceptions", "Deliveries set aside, by state.", ["state"])
 PARTITION_DAYS = Gauge("whatrack_delivery_partition_days", "Days ahead for which delivery partitions exist.")
+GRAPH_CALLS = Counter("whatrack_graph_calls_total", "Calls of Meta's Graph API, by outcome.", ["outcome"])
 LOOP_FAILURES = Counter("whatrack_loop_failures_total", "Failed rounds of a background loop.", ["loop"])
 
 Event = MutableMapping[str, Any]

@@ -22,8 +22,12 @@ SECRETS = (
     "WHATRACK_SECRET_KEY",
     "WHATSAPP_APP_SECRET",
     "WHATSAPP_VERIFY_TOKEN",
+    "META_APP_SECRET",
     "SMTP_PASSWORD",
 )
+
+# What reading accounts, choosing datasets and sending conversions takes (PRD §8).
+DEFAULT_SCOPES = "ads_read,ads_management,business_management"
 
 Network = IPv4Network | IPv6Network
 
@@ -74,6 +78,18 @@ class Settings(BaseSettings):
         (), validation_alias="WHATSAPP_APP_SECRET"
     )
     whatsapp_verify_token: SecretStr | None = Field(None, validation_alias="WHATSAPP_VERIFY_TOKEN")
+
+    meta_app_id: str | None = Field(None, validation_alias="META_APP_ID", pattern="^[0-9]{1,32}$")
+    meta_app_secret: SecretStr | None = Field(None, validation_alias="META_APP_SECRET")
+    meta_login_config_id: str | None = Field(None, validation_alias="META_LOGIN_CONFIG_ID")
+    meta_login_scopes: str = Field(
+        DEFAULT_SCOPES, validation_alias="META_LOGIN_SCOPES", pattern="^[a-z_]+(,[a-z_]+)*$"
+    )
+    meta_graph_url: HttpUrl = Field(HttpUrl("https://graph.facebook.com"), validation_alias="META_GRAPH_URL")
+    meta_dialog_url: HttpUrl = Field(HttpUrl("https://www.facebook.com"), validation_alias="META_DIALOG_URL")
+    meta_api_version: str = Field(
+        "v26.0", validation_alias="META_API_VERSION", pattern=r"^v[0-9]{1,3}\.[0-9]$"
+    )
 
     @classmethod
     @override
@@ -127,7 +143,7 @@ class Settings(BaseSettings):
             raise ValueError("expected postgresql://user:password@host:port/database")
         return value
 
-    @field_validator("whatsapp_verify_token", "smtp_password")
+    @field_validator("whatsapp_verify_token", "smtp_password", "meta_app_secret")
     @classmethod
     def _not_blank(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().strip():
@@ -157,6 +173,11 @@ class Settings(BaseSettings):
             )
         secrets = tuple(secret.get_secret_value().encode() for secret in self.whatsapp_app_secrets)
         return secrets, self.whatsapp_verify_token.get_secret_value()
+
+    def missing_for_login(self) -> list[str]:
+        """Which settings a Facebook login still needs, by their environment's names."""
+        wanted = {"META_APP_ID": self.meta_app_id, "META_APP_SECRET": self.meta_app_secret}
+        return [name for name, value in wanted.items() if value is None]
 
 
 class _SecretFiles(PydanticBaseSettingsSource):

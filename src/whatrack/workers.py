@@ -21,6 +21,7 @@ from whatrack.crypto import Sealer
 from whatrack.db import Database
 from whatrack.flow import BatchFailed
 from whatrack.inbox import days, exceptions, store
+from whatrack.meta.graph import Graph
 from whatrack.observe import DRAINED, EXCEPTIONS, MESSAGES, PARTITION_DAYS, QUEUE_LAG, QUEUE_ROWS, logger
 from whatrack.settings import Settings
 from whatrack.tenants import links, post, sessions, throttle
@@ -85,11 +86,19 @@ def _blames_no_delivery(cause: Exception) -> bool:
     return isinstance(cause, OperationalError | ProgrammingError) and not passes_a_limit
 
 
+def open_graph(settings: Settings) -> Graph:
+    """The process's one client of the Graph API. Whoever opens it closes it."""
+    return Graph(str(settings.meta_graph_url), settings.meta_api_version)
+
+
 class Workers:
     """Every background loop of one process."""
 
-    def __init__(self, db: Database, wakeups: Wakeups, settings: Settings, sealer: Sealer) -> None:
+    def __init__(
+        self, db: Database, wakeups: Wakeups, settings: Settings, sealer: Sealer, graph: Graph
+    ) -> None:
         self._db = db
+        self._graph = graph
         self._sealer = sealer
         self._wakeups = wakeups
         self._settings = settings

@@ -35,7 +35,7 @@ from whatrack.tenants.organizations import Organization
 from whatrack.units import new_id
 from whatrack.web.app import Service
 from whatrack.work import Wakeups
-from whatrack.workers import Workers, run_until_signal
+from whatrack.workers import Workers, open_graph, run_until_signal
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,7 +106,10 @@ async def _work(settings: Settings, conninfo: str) -> None:
     db = Database(conninfo)
     await db.open()
     wakeups = Wakeups(db)
-    await run_until_signal(Workers(db, wakeups, settings, installation.sealer(settings)), wakeups)
+    graph = open_graph(settings)
+    workers = Workers(db, wakeups, settings, installation.sealer(settings), graph)
+    await run_until_signal(workers, wakeups)
+    await graph.close()
     await db.close()
 
 

@@ -22,7 +22,7 @@ from whatrack.web.openapi import Api
 from whatrack.web.pages import site
 from whatrack.web.security import Security
 from whatrack.work import Wakeups, run_loop
-from whatrack.workers import DELIVERIES, Workers
+from whatrack.workers import DELIVERIES, Workers, open_graph
 
 log = logger(__name__)
 
@@ -37,9 +37,12 @@ class Service:
         app_secrets, verify_token = settings.webhook_secrets()
         self._db = db
         self._wakeups = Wakeups(db)
-        self._workers = Workers(db, self._wakeups, settings, sealer) if with_workers else None
+        self._graph = open_graph(settings)
+        workers = Workers(db, self._wakeups, settings, sealer, self._graph)
+        self._workers = workers if with_workers else None
         self._intake = Intake(db, app_secrets=app_secrets, verify_token=verify_token, stored=self._stored)
         self._api = build_app(settings, db, sealer, self._run)
+        self._api.state.graph = self._graph
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: the webhook at once, everything else through the router."""
@@ -82,6 +85,7 @@ class Service:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await self._graph.close()
         await self._db.close()
 
     async def _refresh(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from whatrack.crypto import Sealer
+from whatrack.meta.graph import Graph
 from whatrack.settings import Settings
 from whatrack.tenants.passwords import Passwords
 
@@ -24,6 +25,12 @@ def _passwords(request: Request) -> Passwords:
     return found
 
 
+def _graph(request: Request) -> Graph:
+    found: Graph = request.app.state.graph
+    return found
+
+
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheSealer = Annotated[Sealer, Depends(_sealer)]
 ThePasswords = Annotated[Passwords, Depends(_passwords)]
+TheGraph = Annotated[Graph, Depends(_graph)]
