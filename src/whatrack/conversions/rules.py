@@ -8,6 +8,7 @@ Source: Meta, "Conversions API for business messaging" and "Server event paramet
 
 import hashlib
 import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -150,6 +151,41 @@ def pause_after(trouble: int) -> timedelta:
 def next_limit(sent: int) -> int:
     """How many to send together when one of so many is refused: half of them, so that the bad one is found."""
     return max(1, (sent + 1) // 2)
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send it now."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Not yet."""
+
+    reason: str
+    until: datetime
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """Not as things are: the status says what is in the way."""
+
+    status: str
+
+
+def way(
+    missing: Collection[str], *, enriching: bool, event_time: datetime, not_before: datetime, now: datetime
+) -> Send | Hold | Skip:
+    """Whether an event goes its route now. missing: what the route lacks, in the words of connections/route.py.
+
+    enriching: its ad is still being looked up, so that the account, and with it the route, may become another.
+    """
+    if window_closed(event_time, now):
+        return Skip("EXPIRED_WINDOW")
+    if enriching and now < not_before + ENRICHMENT_HOLD:
+        return Hold("enrichment", not_before + ENRICHMENT_HOLD)
+    if "account_inactive" in missing:
+        return Skip("SKIPPED_ACCOUNT_INACTIVE")
+    if "no_dataset" in missing or "number_unknown" in missing:
+        return Skip("SKIPPED_NO_DATASET")
+    return Hold("no_token", now + SLOW_PAUSE) if "no_token" in missing else Send()
 
 
 # Money as people write it in Brazil, and as phones' keyboards offer it: R$ 1.234,56 · R$199,90 · R$ 200.

@@ -5,7 +5,7 @@ from alembic import op
 from whatrack.migrations import run_file
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 
 def upgrade() -> None:
