@@ -22,6 +22,7 @@ class Sealer:
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys or any(len(key) < MIN_LENGTH for key in keys):
             raise ConfigError(f"WHATRACK_SECRET_KEY: each key needs at least {MIN_LENGTH} characters.")
+        self._first = Fernet(_derived(keys[0]))
         self._fernet = MultiFernet([Fernet(_derived(key)) for key in keys])
 
     def seal(self, text: str) -> bytes:
@@ -37,6 +38,14 @@ class Sealer:
                 "A secret in the database was encrypted with a key that WHATRACK_SECRET_KEY does not hold: "
                 "add the earlier key behind a comma."
             ) from None
+
+    def reseal(self, sealed: bytes) -> bytes | None:
+        """What was sealed, sealed anew with the first key; None when that key sealed it already."""
+        try:
+            self._first.decrypt(bytes(sealed))
+        except InvalidToken:
+            return self.seal(self.open(sealed))
+        return None
 
     def token(self, purpose: str, text: str) -> str:
         """The text as a cookie or a form can carry it out of our hands: nobody else reads or changes it."""

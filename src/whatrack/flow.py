@@ -3,6 +3,7 @@
 Meta ──► inbox.intake ──► deliveries + queue      durable, then 200
 queue ──► message_in ──► contacts · messages · tickets · tracking · history     load → decide → write
 a person ──► move_ticket ──► ticket + stage change + what Meta is owed     (undo_move, remove_stage, a sale told by phone alike)
+a profile ──► flow_connections.py
 an operator ──► open_organization · register_number ──► routes, and the quarantine released
 """
 
@@ -19,7 +20,7 @@ from whatrack.attribution import tracking
 from whatrack.attribution.decide import Desk, decide
 from whatrack.attribution.touch import Tracking
 from whatrack.connections import whatsapp_numbers
-from whatrack.connections.whatsapp_numbers import WhatsappNumber
+from whatrack.connections.whatsapp_numbers import NumberLogin, WhatsappNumber
 from whatrack.contacts import messages
 from whatrack.contacts import store as contacts
 from whatrack.contacts.identity import People, identity_keys
@@ -166,11 +167,18 @@ async def _opened(conn: Connection, organization: Organization) -> Organization:
     return created
 
 
-async def register_number(db: Database, number: WhatsappNumber) -> int:
-    """Make a number live: routed from now on, its quarantined deliveries queued. Answers how many those are."""
+async def register_number(
+    db: Database, number: WhatsappNumber, login: NumberLogin | None = None, *, actor: str = "system"
+) -> int:
+    """Make a number live: routed from now on, its quarantined deliveries queued. Answers how many those are.
+
+    login: what its token proved. Refused `number_taken` when it is live for another organization; then nothing is kept.
+    """
     async with db.system() as conn:
         organization = await organizations.by_id(conn, number.organization_id)
         await whatsapp_numbers.put(conn, number)
+        if login:
+            await whatsapp_numbers.put_token(conn, organization.id, login, actor)
         await routes.put(
             conn, number.phone_number_id, number.waba_id, organization.id, organization.partition
         )

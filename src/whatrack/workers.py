@@ -4,7 +4,11 @@ drain    delivery_queue, partitions 0-63   message_in: contacts, tickets, attrib
 route    delivery_queue, partition -1      numbers the intake did not know; releases the quarantine
 expire   tickets                           closes those whose time is over
 keep     delivery partitions, exceptions   makes days ahead, drops old ones, warns before anything goes
-         sessions, links, failures         forgets those whose time is over
+         sessions, links, failures, states forgets those whose time is over
+         tokens                            encrypts them anew after a change of keys
+check    meta_connections, numbers         asks Meta how tokens are, and renews those in their last days
+list     meta_connections                  reads the ad accounts that each profile sees
+remind   meta_connections                  tells people by mail that a profile will stop working
 mail     emails                            sends what is owed (only with SMTP_HOST)
 watch    queue and exceptions              gauges for /metrics
 """
@@ -15,13 +19,17 @@ from collections.abc import Awaitable, Callable
 
 from psycopg import OperationalError, ProgrammingError, errors
 
-from whatrack import flow
+from whatrack import db as database
+from whatrack import flow, flow_connections
+from whatrack.connections import listing, login, number_login, reminders, upkeep, whatsapp_numbers
+from whatrack.connections.keys import Keys
 from whatrack.contacts.messages import Months
 from whatrack.crypto import Sealer
 from whatrack.db import Database
 from whatrack.flow import BatchFailed
 from whatrack.inbox import days, exceptions, store
 from whatrack.meta.graph import Graph
+from whatrack.meta.oauth import App
 from whatrack.observe import DRAINED, EXCEPTIONS, MESSAGES, PARTITION_DAYS, QUEUE_LAG, QUEUE_ROWS, logger
 from whatrack.settings import Settings
 from whatrack.tenants import links, post, sessions, throttle
@@ -91,6 +99,22 @@ def open_graph(settings: Settings) -> Graph:
     return Graph(str(settings.meta_graph_url), settings.meta_api_version)
 
 
+def keys_of(settings: Settings, sealer: Sealer) -> Keys:
+    """What opens the tokens at rest, and the app that people log in to, where one is set."""
+    app = None
+    if settings.meta_app_id and settings.meta_app_secret:
+        app = App(
+            id=settings.meta_app_id,
+            secret=settings.meta_app_secret.get_secret_value(),
+            dialog_url=str(settings.meta_dialog_url).rstrip("/"),
+            version=settings.meta_api_version,
+            scopes=tuple(settings.meta_login_scopes.split(",")),
+            config_id=settings.meta_login_config_id,
+        )
+    others = [secret.get_secret_value() for secret in settings.whatsapp_app_secrets]
+    return Keys(sealer, app, others)
+
+
 class Workers:
     """Every background loop of one process."""
 
@@ -99,6 +123,7 @@ class Workers:
     ) -> None:
         self._db = db
         self._graph = graph
+        self._keys = keys_of(settings, sealer)
         self._sealer = sealer
         self._wakeups = wakeups
         self._settings = settings
@@ -114,9 +139,12 @@ class Workers:
             ("expire", self._expire, 30.0, None),
             ("keep", self._keep, 3600.0, None),
             ("watch", self._watch, 5.0, None),
+            ("check", self._check, 5.0, None),
+            ("list", self._list, 5.0, None),
         ]
         if self._settings.smtp_host:
             loops.append(("mail", self._mail, 2.0, None))
+            loops.append(("remind", self._remind, 600.0, None))
         self._tasks = [
             asyncio.create_task(run_loop(name, step, stop=self._stop, idle_s=idle_s, wake=event))
             for name, step, idle_s, event in loops
@@ -146,6 +174,38 @@ class Workers:
             await sessions.drop_expired(conn)
             await links.drop_expired(conn)
             await throttle.drop_old(conn)
+        async with self._db.system() as conn:
+            await login.drop_old_states(conn)
+        await flow_connections.reseal(self._db, self._sealer)
+        return False
+
+    async def _check(self) -> bool:
+        async with self._db.system() as conn:
+            due = await upkeep.claim_check(conn)
+            held = None if due else await whatsapp_numbers.claim_check(conn)
+            now = await database.now(conn)
+        if due:
+            found = await login.check(self._graph, self._keys, due.held, due.declined, now)
+            async with self._db.tenant(due.held.organization_id) as conn:
+                await upkeep.settle(conn, due.held, found)
+        if held:
+            told = await number_login.check(self._graph, self._keys, held)
+            async with self._db.tenant(held.organization_id) as conn:
+                if told:
+                    await whatsapp_numbers.judge(conn, held, *told)
+        return bool(due or held)
+
+    async def _list(self) -> bool:
+        async with self._db.system() as conn:
+            due = await upkeep.claim_list(conn)
+        if due:
+            await listing.list_profile(self._db, self._graph, self._keys, due.held)
+        return due is not None
+
+    async def _remind(self) -> bool:
+        async with self._db.system() as conn:
+            for ending in await upkeep.endings(conn):
+                await reminders.queue(conn, self._sealer, ending, self._settings.address)
         return False
 
     async def _mail(self) -> bool:

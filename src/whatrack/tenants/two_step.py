@@ -33,6 +33,8 @@ USE_STEP: LiteralString = """
 UPDATE users SET totp_step = %(step)s WHERE id = %(user)s AND coalesce(totp_step, 0) < %(step)s
 """
 TURN_OFF: LiteralString = "UPDATE users SET totp_secret = NULL, totp_step = NULL WHERE id = %s"
+SEALED: LiteralString = "SELECT id, totp_secret FROM users WHERE totp_secret IS NOT NULL"
+RESEAL: LiteralString = "UPDATE users SET totp_secret = %s WHERE id = %s AND totp_secret = %s"
 DROP_CODES: LiteralString = "DELETE FROM recovery_codes WHERE user_id = %s"
 ADD_CODES: LiteralString = (
     "INSERT INTO recovery_codes (user_id, hash) SELECT %s, hash FROM unnest(%s::bytea[]) AS hash"
@@ -113,3 +115,13 @@ def _hash(code: str) -> bytes:
     """Of the letters and digits alone: dashes, spaces and case are the paper's."""
     bare = "".join(char for char in code.lower() if char.isalnum())
     return hashlib.sha256(bare.encode("utf-8", "replace")).digest()
+
+
+async def reseal(conn: Connection, sealer: Sealer) -> int:
+    """Encrypt every secret anew that the first key did not seal; how many those were."""
+    done = 0
+    for user_id, sealed in await (await conn.execute(SEALED)).fetchall():
+        if (newer := sealer.reseal(bytes(sealed))) is not None:
+            await conn.execute(RESEAL, [newer, user_id, sealed])
+            done += 1
+    return done

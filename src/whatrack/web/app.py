@@ -22,7 +22,7 @@ from whatrack.web.openapi import Api
 from whatrack.web.pages import site
 from whatrack.web.security import Security
 from whatrack.work import Wakeups, run_loop
-from whatrack.workers import DELIVERIES, Workers, open_graph
+from whatrack.workers import DELIVERIES, Workers, keys_of, open_graph
 
 log = logger(__name__)
 
@@ -111,6 +111,7 @@ def build_app(settings: Settings, db: Database, sealer: Sealer, lifespan: object
         lifespan=lifespan,  # type: ignore[arg-type] # FastAPI's own alias for this callable is private
     )
     app.state.db, app.state.settings, app.state.sealer = db, settings, sealer
+    app.state.keys = keys_of(settings, sealer)
     app.state.passwords = Passwords(settings.password_memory_kib)
     problems.install(app)
     for router in (health.router, tickets.router, deliveries.router):

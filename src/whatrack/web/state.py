@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from whatrack.connections.keys import Keys
 from whatrack.crypto import Sealer
 from whatrack.meta.graph import Graph
 from whatrack.settings import Settings
@@ -30,7 +31,13 @@ def _graph(request: Request) -> Graph:
     return found
 
 
+def _keys(request: Request) -> Keys:
+    found: Keys = request.app.state.keys
+    return found
+
+
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheSealer = Annotated[Sealer, Depends(_sealer)]
 ThePasswords = Annotated[Passwords, Depends(_passwords)]
 TheGraph = Annotated[Graph, Depends(_graph)]
+TheKeys = Annotated[Keys, Depends(_keys)]

@@ -1,0 +1,100 @@
+"""Reading every profile's ad accounts from Meta: by a loop every few hours, and when a person asks.
+
+What cannot be read stays as it was, with its age and the reason: Meta being away empties no page.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from whatrack.connections import ad_accounts, profiles
+from whatrack.connections.ad_accounts import Listed
+from whatrack.connections.keys import Held, Keys
+from whatrack.connections.profiles import Profile
+from whatrack.db import Database
+from whatrack.meta.errors import GraphError, Transient
+from whatrack.meta.graph import Graph
+from whatrack.meta.ids import act_account
+
+FIELDS = "id,account_id,name,account_status,currency,timezone_name,business{id,name}"
+AT_ONCE = 500  # accounts a page: fewer and longer calls cost less of the limits
+MOST_PAGES = 40
+AGAIN_S = 300.0
+
+
+class _Business(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Account(msgspec.Struct, frozen=True):
+    id: str
+    name: str = ""
+    account_status: int = 0
+    currency: str = "XXX"
+    timezone_name: str = "UTC"
+    business: _Business | None = None
+
+
+async def read(graph: Graph, keys: Keys, held: Held) -> list[Listed]:
+    """Every account this token sees, each once; raises GraphError."""
+    params = {"fields": FIELDS, "limit": AT_ONCE}
+    found = await graph.every("me/adaccounts", keys.token(held), _Account, params=params, most=MOST_PAGES)
+    listed = {}
+    for each in found:
+        account = act_account(each.id)
+        if account is not None:
+            name = each.name.replace("\0", "").strip() or account
+            business = each.business.name or None if each.business else None
+            listed[account] = Listed(
+                account, name, each.account_status, each.currency, each.timezone_name, business
+            )
+    return list(listed.values())
+
+
+async def list_profile(db: Database, graph: Graph, keys: Keys, held: Held) -> str | None:
+    """Read one profile's accounts and store them; why not, or None when they are. What Meta says of the token is kept."""
+    organization_id, profile_id = held.organization_id, UUID(held.owner_id)
+    try:
+        found = await read(graph, keys, held)
+    except GraphError as error:
+        again_s = max(AGAIN_S, error.retry_after_s) if isinstance(error, Transient) else AGAIN_S
+        async with db.tenant(organization_id) as conn:
+            await ad_accounts.not_listed(conn, organization_id, profile_id, error.reason, again_s)
+            await profiles.report(conn, held, error)
+        return error.reason
+    async with db.tenant(organization_id) as conn:
+        if await profiles.is_known(conn, organization_id, profile_id):  # it may be disconnected by now
+            await ad_accounts.store(conn, organization_id, profile_id, found)
+    return None
+
+
+async def refresh(
+    db: Database, graph: Graph, keys: Keys, wanted: Sequence[Profile], *, within_s: float
+) -> None:
+    """Read these profiles' accounts side by side, waiting so long at most; what takes longer is left to the loop."""
+    held: dict[asyncio.Task[str | None], Held] = {}
+    for profile in wanted:
+        async with db.tenant(profile.organization_id) as conn:
+            await ad_accounts.begin(conn, profile.organization_id, profile.id)
+            token = await profiles.held(conn, profile.organization_id, profile.id)
+        held[asyncio.create_task(list_profile(db, graph, keys, token))] = token
+    if not held:
+        return
+    done, late = await asyncio.wait(held, timeout=within_s)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    for task in late:
+        async with db.tenant(held[task].organization_id) as conn:
+            profile_id = UUID(held[task].owner_id)
+            await ad_accounts.not_listed(conn, held[task].organization_id, profile_id, "no_answer", AGAIN_S)
+    for task in done:
+        task.result()
+
+
+def due(known: Sequence[Profile], now: datetime) -> list[Profile]:
+    """The working profiles whose list is old or was never read, and that Meta may be asked about by now."""
+    return [each for each in known if each.status == "ACTIVE" and each.list_after <= now]
