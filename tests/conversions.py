@@ -11,8 +11,10 @@ from uuid import UUID
 from tests.support import NOON, SEALER, Shop, ad, body, change, make_shop, message, process, rows
 from whatrack import flow
 from whatrack.connections.keys import Keys, digest
+from whatrack.conversions import sweeps
 from whatrack.conversions.dispatch import Dispatcher
 from whatrack.db import Database
+from whatrack.enrichment.ads import Enricher
 from whatrack.meta.graph import Graph
 from whatrack.meta.oauth import App
 from whatrack.sandbox.graph import NEWEST
@@ -102,6 +104,18 @@ class Desk:
     @property
     def waba_dataset(self) -> str:
         return str(self.sandbox.cast.waba.dataset_id)
+
+    @property
+    def enricher(self) -> Enricher:
+        return Enricher(self.db.system, self.graph, self.keys, sweeps.ads_found)
+
+    async def enriched(self, most: int = 60) -> int:
+        """Look ads up until none waits; how many steps it took."""
+        enricher = self.enricher
+        for step in range(most):
+            if not await enricher.step():
+                return step
+        raise AssertionError("there is always an ad to look up")
 
     def clicks(self, count: int = 1) -> list[str]:
         """Click ids that the sandbox issued, just now."""

@@ -81,6 +81,11 @@ RETRY: LiteralString = """
 UPDATE meta_ad_lookups SET next_attempt_at = now(), attempts = 0
 WHERE organization_id = %s AND reason IS NOT NULL AND (%s::text IS NULL OR meta_ad_id = %s)
 """
+# An account that was not there when an ad was asked for may be the ad's.
+RETRY_WITH_ACCOUNT: LiteralString = """
+UPDATE meta_ad_lookups l SET next_attempt_at = now(), attempts = 0 WHERE reason IS NOT NULL AND next_attempt_at > now()
+AND EXISTS (SELECT FROM meta_ad_accounts a WHERE a.organization_id = l.organization_id AND a.created_at > l.asked_at)
+"""
 STALE: LiteralString = """
 SELECT organization_id, meta_account_id, array_agg(meta_ad_id) FROM (
     SELECT organization_id, meta_account_id, meta_ad_id FROM meta_ads
@@ -195,6 +200,11 @@ def pause_after(reason: str, attempts: int) -> timedelta:
 async def retry(conn: Connection, organization_id: UUID, ad_id: str | None = None) -> int:
     """Ask again at once for what was refused: one ad, or all because a profile or account was added. How many."""
     return (await conn.execute(RETRY, [organization_id, ad_id, ad_id])).rowcount
+
+
+async def retry_with_new_accounts(conn: Connection) -> int:
+    """Ask again where an ad account was added since (system scope). How many."""
+    return (await conn.execute(RETRY_WITH_ACCOUNT)).rowcount
 
 
 async def unnamed(conn: Connection, organization_id: UUID, limit: int = 200) -> list[Unnamed]:
