@@ -29,6 +29,11 @@ async def send_empty_stage(tab: Tab) -> None:
     await tab.get_by_text("Preencha este campo.").wait_for()
 
 
+async def try_phrase(tab: Tab) -> None:
+    await tab.get_by_role("button", name="Testar em mensagens antigas").click()
+    await tab.get_by_text("teria").wait_for()
+
+
 PAGES = (
     Page("board", "/tickets"),
     Page("list", "/tickets?view=list"),
@@ -41,6 +46,14 @@ PAGES = (
     Page("stage-wrong", "/settings/stages/{stage_proposal}", steps=send_empty_stage),
     Page("stage-remove", "/settings/stages/{stage_qualified}/remove"),
     Page("stage-stays", "/settings/stages/{stage_new}/remove"),
+    Page("events", "/events"),
+    Page("events-failed", "/events?group=failed"),
+    Page("events-none", "/events?event=RatingProvided"),
+    Page("event", "/events/{event_sent}"),
+    Page("event-failed", "/events/{event_failed}"),
+    Page("events-ads", "/events/ads"),
+    Page("conversions", "/settings/conversions"),
+    Page("conversions-tried", "/settings/conversions", steps=try_phrase),
     Page("not-found", "/nowhere", status=404),
     Page("forbidden", "/tickets", who="stranger", status=403),
 )

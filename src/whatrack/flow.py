@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -25,7 +26,7 @@ from whatrack.contacts import messages
 from whatrack.contacts import store as contacts
 from whatrack.contacts.identity import People, identity_keys
 from whatrack.contacts.messages import Months
-from whatrack.conversions import outbox
+from whatrack.conversions import outbox, sales
 from whatrack.db import Connection, Database
 from whatrack.errors import Refused, bad_value
 from whatrack.inbox import claim as queue
@@ -39,7 +40,7 @@ from whatrack.tenants.organizations import Organization
 from whatrack.tenants.sessions import Place
 from whatrack.tenants.users import NewPerson
 from whatrack.tickets import people as ticket_moves
-from whatrack.tickets import refunds, stage_settings, stages
+from whatrack.tickets import stage_settings, stages
 from whatrack.tickets import store as tickets
 from whatrack.tickets.lifecycle import Tickets
 from whatrack.tickets.moves import Change, Record, apply, check_version, new_record, taken_back
@@ -91,13 +92,10 @@ async def _drain(conn: Connection, claimed: Claim, months: Months) -> Drained:
     reading = await _read(readable, targets)
     await months.ensure([message.sent_at for message in reading.messages])
     now = await database.now(conn)
-    if reading.messages:
-        desk = await _load(conn, reading.messages, now)
-        for place, message in enumerate(reading.messages):
-            decide(desk, message)
-            if place % SLICE == 0:
-                await asyncio.sleep(0)
-        await _write(conn, desk)
+    for part, sale in await sales.cut(conn, reading.messages):
+        desk = await _take_in(conn, part, now)
+        if sale is not None:
+            await _sold(conn, desk, part[-1], sale)
     await messages.count_statuses(conn, reading.statuses)
     await messages.keep(conn, reading.kept)
     for failure in reading.failures:
@@ -105,6 +103,33 @@ async def _drain(conn: Connection, claimed: Claim, months: Months) -> Drained:
     failed = {(failure.delivery.id, failure.delivery.route) for failure in reading.failures}
     await queue.settle(conn, claimed, moved=homeless, failed=failed)
     return Drained(len(claimed.rows), len(reading.messages), len(failed), claimed.more)
+
+
+async def _take_in(conn: Connection, incoming: list[Incoming], now: datetime) -> Desk:
+    desk = await _load(conn, incoming, now)
+    for place, message in enumerate(incoming):
+        decide(desk, message)
+        if place % SLICE == 0:
+            await asyncio.sleep(0)
+    await _write(conn, desk)
+    return desk
+
+
+async def _sold(conn: Connection, desk: Desk, message: Incoming, value: Decimal) -> None:
+    """The business's phone told a sale: its open ticket is won, as if by hand, at the message's time."""
+    stored = desk.stored[-1] if desk.stored else None
+    if stored is None or stored.message is not message or stored.ticket_id is None:
+        return  # seen before, or in no ticket
+    ticket = desk.tickets.all[stored.ticket_id]
+    if ticket.status == "open":
+        at = min(max(message.sent_at, ticket.opened_at), desk.now)
+        won = Change(deal_value=value, currency=sales.CURRENCY, won_at=at)
+        await move_ticket(conn, ticket.organization_id, ticket.id, partial(_winning, won), actor=sales.PHONE)
+
+
+def _winning(change: Change, found: list[stages.Stage]) -> Change:
+    stage = min((each for each in found if each.group == "WON"), key=lambda each: each.role != "won")
+    return msgspec.structs.replace(change, stage=stage)
 
 
 async def route_in(db: Database, limit: int) -> Drained:
@@ -315,37 +340,6 @@ async def assign_ticket(
     await ticket_moves.assign(conn, ticket, owner_id, await database.now(conn))
     told = {"owner": people[owner_id].name if owner_id else "—"}
     await audit.record(conn, organization_id, actor, "ticket_assigned", f"ticket:{ticket_id}", told)
-
-
-async def refund_ticket(
-    conn: Connection,
-    organization_id: UUID,
-    ticket_id: UUID,
-    *,
-    amount: Decimal,
-    reason: str,
-    at: datetime | None,
-    actor: str,
-) -> UUID:
-    """Write down money given back on a won ticket. at: None for now."""
-    ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
-    earlier = await refunds.of_ticket(conn, organization_id, ticket_id)
-    now = await database.now(conn)
-    moment = at or now
-    refunds.check(ticket, earlier, amount, moment, now)
-    refund_id = await refunds.add(conn, ticket, amount=amount, reason=reason, at=moment, now=now, actor=actor)
-    told = {"value": str(amount), "currency": ticket.currency}
-    await audit.record(conn, organization_id, actor, "refund_added", f"ticket:{ticket_id}", told)
-    return refund_id
-
-
-async def remove_refund(
-    conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID, *, actor: str
-) -> None:
-    """Take back a refund that was entered by mistake."""
-    await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
-    await refunds.remove(conn, organization_id, ticket_id, refund_id)
-    await audit.record(conn, organization_id, actor, "refund_removed", f"ticket:{ticket_id}")
 
 
 def _leads_somewhere(delivery: Delivery, targets: dict[str, list[Route]]) -> bool:

@@ -9,7 +9,10 @@ import msgspec
 from psycopg.rows import class_row
 
 from whatrack.db import Connection
+from whatrack.db import now as clock
 from whatrack.errors import NotFound, Refused, bad_value
+from whatrack.tenants import audit
+from whatrack.tickets import people
 from whatrack.tickets.moves import Record
 from whatrack.units import new_id
 
@@ -50,7 +53,7 @@ def check(ticket: Record, earlier: list[Refund], amount: Decimal, at: datetime, 
         raise bad_value("refunded_at", "A refund cannot come before its sale.", code="before_the_sale")
 
 
-async def add(
+async def _add(
     conn: Connection, ticket: Record, *, amount: Decimal, reason: str, at: datetime, now: datetime, actor: str
 ) -> UUID:
     """Write a refund that was checked; the caller holds the ticket's row."""
@@ -66,8 +69,39 @@ async def of_ticket(conn: Connection, organization_id: UUID, ticket_id: UUID) ->
         return await (await cursor.execute(OF_TICKET, [organization_id, ticket_id])).fetchall()
 
 
-async def remove(conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID) -> None:
+async def _remove(conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID) -> None:
     """Take back a refund that was entered by mistake; NotFound when there is none."""
     done = await conn.execute(DELETE, [organization_id, ticket_id, refund_id])
     if done.rowcount == 0:
         raise NotFound("There is no such refund.")
+
+
+async def give(
+    conn: Connection,
+    organization_id: UUID,
+    ticket_id: UUID,
+    *,
+    amount: Decimal,
+    reason: str,
+    at: datetime | None,
+    actor: str,
+) -> UUID:
+    """Write down money given back on a won ticket. at: None for now."""
+    ticket = await people.one(conn, organization_id, ticket_id, lock=True)
+    earlier = await of_ticket(conn, organization_id, ticket_id)
+    now = await clock(conn)
+    moment = at or now
+    check(ticket, earlier, amount, moment, now)
+    refund_id = await _add(conn, ticket, amount=amount, reason=reason, at=moment, now=now, actor=actor)
+    told = {"value": str(amount), "currency": ticket.currency}
+    await audit.record(conn, organization_id, actor, "refund_added", f"ticket:{ticket_id}", told)
+    return refund_id
+
+
+async def take_back(
+    conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID, *, actor: str
+) -> None:
+    """Take back a refund that was entered by mistake."""
+    await people.one(conn, organization_id, ticket_id, lock=True)
+    await _remove(conn, organization_id, ticket_id, refund_id)
+    await audit.record(conn, organization_id, actor, "refund_removed", f"ticket:{ticket_id}")

@@ -10,6 +10,8 @@ from whatrack.errors import ConfigError
 from whatrack.web.pages import (
     account,
     audit,
+    conversions,
+    events,
     failures,
     i18n,
     invite,
@@ -33,6 +35,8 @@ PAGES = (
     tickets,
     moves,
     ticket,
+    events,
+    conversions,
     stages,
     login,
     recover,
