@@ -59,7 +59,7 @@ WHERE a.organization_id = %(organization)s
        WHERE s.organization_id = a.organization_id AND s.account_id = a.id AND s.connection_id = %(profile)s))
   AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(a.ad_account_name)) > 0
        OR starts_with(a.ad_account_id, 'act_' || %(text)s) OR starts_with(a.ad_account_id, %(text)s))
-  AND (%(after_name)s::text IS NULL OR (lower(a.ad_account_name), a.id) > (%(after_name)s, %(after_id)s))
+  AND (%(after_name)s::text IS NULL OR (lower(a.ad_account_name), a.id) > (lower(%(after_name)s), %(after_id)s))
 ORDER BY lower(a.ad_account_name), a.id LIMIT %(limit)s
 """  # noqa: S608 - constants only
 ONE: LiteralString = (
@@ -71,6 +71,14 @@ ONE_BY_ID: LiteralString = (
 SEEN_BY: LiteralString = """
 SELECT account_id, array_agg(connection_id) FROM meta_ad_account_access WHERE organization_id = %s AND account_id = ANY(%s)
 GROUP BY account_id
+"""
+ONLY_SEEN_BY: LiteralString = """
+SELECT a.ad_account_name FROM meta_ad_account_access s
+JOIN meta_ad_accounts a ON a.organization_id = s.organization_id AND a.id = s.account_id AND a.is_active
+WHERE s.organization_id = %(organization)s AND s.connection_id = %(profile)s AND NOT EXISTS (SELECT FROM meta_ad_account_access o
+    JOIN meta_connections c ON c.organization_id = o.organization_id AND c.id = o.connection_id AND c.status = 'ACTIVE'
+    WHERE o.organization_id = s.organization_id AND o.account_id = s.account_id AND o.connection_id <> s.connection_id)
+ORDER BY lower(a.ad_account_name) LIMIT 20
 """
 COUNTS: LiteralString = (
     "SELECT count(*), count(*) FILTER (WHERE is_active) FROM meta_ad_accounts WHERE organization_id = %s"
@@ -219,22 +227,24 @@ async def seen_by(
     return {account_id: list(profiles) for account_id, profiles in found}
 
 
+async def only_seen_by(conn: Connection, organization_id: UUID, profile_id: UUID) -> list[str]:
+    """The names of accounts that are on and that no other working profile sees, 20 at most."""
+    values = {"organization": organization_id, "profile": profile_id}
+    return [row[0] for row in await (await conn.execute(ONLY_SEEN_BY, values)).fetchall()]
+
+
 async def counts(conn: Connection, organization_id: UUID) -> tuple[int, int]:
     """How many accounts are known, and how many are on."""
     row = await (await conn.execute(COUNTS, [organization_id])).fetchone()
     return (row[0], row[1]) if row else (0, 0)
 
 
-async def configure(
-    conn: Connection, access: Access, account: AdAccount, wanted: Wanted, version: int | None
-) -> AdAccount:
+async def configure(conn: Connection, access: Access, account: AdAccount, wanted: Wanted) -> AdAccount:
     """Turn an account on or off and choose its dataset. Idempotent; Refused `account_stale` when somebody was quicker.
 
-    version: of the account that the decision was made on; None: whatever it is now.
+    account: as it was when the decision was made.
     """
     access.require("admin")
-    if version is not None and version != account.version:
-        raise _stale()
     now = Wanted(account.is_active, account.pixel_id, account.pixel_name, account.pixel_confirmed)
     if wanted == now:
         return account
@@ -245,7 +255,7 @@ async def configure(
         "version": account.version,
     }
     if (await conn.execute(CONFIGURE, values)).rowcount == 0:
-        raise _stale()
+        raise stale()
     action: audit.Action = (
         "account_changed"
         if wanted.is_active == account.is_active
@@ -259,5 +269,6 @@ async def configure(
     return await one(conn, access.organization_id, account.ad_account_id)
 
 
-def _stale() -> Refused:
+def stale() -> Refused:
+    """Told to the second of two people who change one account."""
     return Refused("account_stale", "Somebody else changed this ad account meanwhile: look at it again.")

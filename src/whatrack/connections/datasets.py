@@ -17,7 +17,7 @@ from whatrack.connections.keys import Held, Keys
 from whatrack.connections.route import SENDS_EVENTS
 from whatrack.connections.tokens import Facts
 from whatrack.db import Database
-from whatrack.errors import Refused, bad_value
+from whatrack.errors import NotFound, Refused, bad_value
 from whatrack.meta.calls import Token
 from whatrack.meta.errors import BadRequest, GraphError, MissingPermission, NotVisible, TokenDead
 from whatrack.meta.graph import Graph
@@ -84,7 +84,7 @@ async def ensure_own(
     async with db.tenant(organization_id) as conn:
         facts = await tokens.facts(conn, organization_id)
     if not any(each.waba_id == waba_id for each in facts.numbers):
-        raise bad_value("waba_id", "None of the organization's numbers is of this WhatsApp account.")
+        raise NotFound("None of the organization's numbers is of this WhatsApp account.")
     dataset_id, reason = None, None
     try:
         dataset_id = await tokens.with_any(

@@ -16,7 +16,7 @@ from whatrack.connections.datasets import MANAGES_WHATSAPP
 from whatrack.connections.keys import Held, Keys, digest
 from whatrack.connections.login import TOKEN_CHARS, moment
 from whatrack.connections.whatsapp_numbers import NumberLogin
-from whatrack.errors import Refused, bad_value
+from whatrack.errors import bad_value
 from whatrack.meta import oauth
 from whatrack.meta.calls import Token
 from whatrack.meta.errors import BadRequest, GraphError, MissingPermission, NotVisible, TokenDead
@@ -138,9 +138,3 @@ async def check(graph: Graph, keys: Keys, held: Held) -> tuple[str, str | None] 
     if MANAGES_WHATSAPP not in facts.scopes:
         return "INVALID_SCOPES", "whatsapp_permission_missing"
     return "ACTIVE", None
-
-
-def refused(error: GraphError) -> Refused:
-    """A GraphError as the answer to whoever gave the token or pressed the button. code: its reason."""
-    status = 422 if isinstance(error, TokenDead | MissingPermission | NotVisible | BadRequest) else 503
-    return Refused(error.reason, f"Meta refused: {error}.", status=status)

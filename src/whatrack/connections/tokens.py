@@ -1,14 +1,17 @@
 """Whose token for what: the facts of route.py read from the tables, for whoever calls Graph in an organization's name."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import LiteralString, TypeVar
 from uuid import UUID
 
 import msgspec
 from psycopg.rows import class_row
 
-from whatrack.connections import profiles, route, whatsapp_numbers
+from whatrack.connections import ad_accounts, profiles, route, whatsapp_numbers
+from whatrack.connections.ad_accounts import AdAccount
 from whatrack.connections.keys import Held, Keys
+from whatrack.connections.profiles import Profile
 from whatrack.connections.route import AccountFacts, NumberFacts, ProfileFacts, Route
 from whatrack.db import Connection, Database
 from whatrack.errors import Refused
@@ -56,6 +59,49 @@ class Facts(msgspec.Struct, frozen=True):
         others = {each.dataset_id for each in self.numbers if number and each.waba_id != number.waba_id}
         known = frozenset(each for each in others if each)
         return route.choose(account, number, self.profiles, others_datasets=known)
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """Some of an organization's accounts with who sees each and where its conversions go."""
+
+    profiles: list[Profile]
+    facts: Facts
+    seen: dict[UUID, list[UUID]]
+
+    @property
+    def listed_at(self) -> datetime | None:
+        """The age of the oldest list among the profiles that work; None when one was never read, or none works."""
+        ages = [each.listed_at for each in self.profiles if each.status == "ACTIVE"]
+        known = [each for each in ages if each is not None]
+        return min(known) if known and len(known) == len(ages) else None
+
+    def seen_by(self, account: AdAccount) -> list[Profile]:
+        """The profiles that see an account, by name."""
+        ids = self.seen.get(account.id, [])
+        return [each for each in self.profiles if each.id in ids]
+
+    def owner_of(self, held: Held) -> str | None:
+        """The name of the profile whose token it is; None for a number's."""
+        found = (each.fb_user_name for each in self.profiles if str(each.id) == held.owner_id)
+        return next(found, None)
+
+    def routes(self, account: AdAccount) -> list[Route]:
+        """Where conversions of the account's ads go: one route for each WhatsApp account; one without, when there is none."""
+        facts = AccountFacts(
+            account.id, account.is_active, account.pixel_id, account.pixel_confirmed, account.connection_id, self.seen.get(account.id, [])
+        )  # fmt: skip
+        first = {each.waba_id: each.phone_number_id for each in reversed(self.facts.numbers)}
+        found = [self.facts.route(facts, number) for number in reversed(first.values())]
+        return found or [self.facts.route(facts, "")]
+
+
+async def overview(conn: Connection, organization_id: UUID, accounts: Sequence[AdAccount]) -> Overview:
+    """What there is to tell of these accounts."""
+    return Overview(
+        await profiles.everyone(conn, organization_id),
+        await facts(conn, organization_id),
+        await ad_accounts.seen_by(conn, organization_id, [each.id for each in accounts]),
+    )
 
 
 async def token_for_account(conn: Connection, organization_id: UUID, account_id: str) -> list[Held]:

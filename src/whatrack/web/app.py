@@ -17,7 +17,7 @@ from whatrack.observe import logger
 from whatrack.settings import Settings
 from whatrack.tenants.passwords import Passwords
 from whatrack.web import health, problems
-from whatrack.web.api import conversion_events, deliveries, tickets
+from whatrack.web.api import conversion_events, deliveries, meta_ads, meta_login, tickets
 from whatrack.web.openapi import Api
 from whatrack.web.pages import site
 from whatrack.web.security import Security
@@ -114,7 +114,15 @@ def build_app(settings: Settings, db: Database, sealer: Sealer, lifespan: object
     app.state.keys = keys_of(settings, sealer)
     app.state.passwords = Passwords(settings.password_memory_kib)
     problems.install(app)
-    for router in (health.router, tickets.router, conversion_events.router, deliveries.router):
+    for router in (
+        health.router,
+        tickets.router,
+        conversion_events.router,
+        deliveries.router,
+        meta_ads.router,
+        meta_ads.from_meta,
+        meta_login.router,
+    ):
         app.include_router(router)
     site.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)

@@ -4,6 +4,7 @@ from typing import Any
 
 from whatrack.conversions.sales import PHONE
 from whatrack.tenants.audit import Entry
+from whatrack.web.pages import meta_words
 from whatrack.web.pages.i18n import _, marked
 from whatrack.web.pages.words import ROLES, role_name
 
@@ -41,6 +42,21 @@ SENTENCES = {
     "sale_rule_off": marked("%(actor)s desligou a venda confirmada pelo celular."),
     "test_code_changed": marked("%(actor)s mudou o código de teste do dataset %(dataset)s: %(code)s."),
     "ad_retried": marked("%(actor)s mandou buscar de novo anúncios sem nome."),
+    "profile_connected": marked("%(actor)s conectou o perfil do Facebook %(name)s."),
+    "profile_renewed": marked("%(actor)s reconectou o perfil do Facebook %(name)s."),
+    "profile_removed": marked("%(actor)s desconectou o perfil do Facebook %(name)s."),
+    "profile_judged": marked("A situação do perfil do Facebook %(name)s mudou para %(status)s: %(why)s"),
+    "profile_forgotten": marked("Um perfil do Facebook foi apagado a pedido da própria pessoa, pela Meta."),
+    "account_on": marked("%(actor)s ligou a conta de anúncio %(name)s."),
+    "account_off": marked("%(actor)s desligou a conta de anúncio %(name)s."),
+    "account_changed": marked("%(actor)s mudou o dataset da conta de anúncio %(name)s: %(dataset)s."),
+    "number_connected": marked("%(actor)s conectou o número do WhatsApp %(name)s com o token dele."),
+    "number_judged": marked("A situação do token do número %(name)s mudou para %(status)s: %(why)s"),
+}
+STATES = {
+    "ACTIVE": marked("funcionando"),
+    "EXPIRED": marked("token inválido"),
+    "INVALID_SCOPES": marked("faltam permissões"),
 }
 FIELDS = {
     "name": marked("nome"),
@@ -56,7 +72,8 @@ def sentence(entry: Entry) -> str:
     if text is None:
         return f"{actor(entry)}: {entry.action}"
     values = {name: _value(name, value) for name, value in entry.detail.items()}
-    return _(text) % _Known(values, actor=actor(entry), changes=_changes(entry.detail))
+    why = meta_words.reason(values.get("reason")) or "—"
+    return _(text) % _Known(values, actor=actor(entry), changes=_changes(entry.detail), why=why)
 
 
 def actor(entry: Entry) -> str:
@@ -78,6 +95,8 @@ class _Known(dict[str, str]):
 
 
 def _value(name: str, value: Any) -> str:
+    if name == "status" and value in STATES:
+        return _(STATES[value])
     return role_name(value) if name in ("role", "from", "to") and value in ROLES else str(value)
 
 

@@ -12,7 +12,7 @@ from whatrack.web.pages.words import said
 
 T = TypeVar("T")
 UNWRITABLE = "\0"
-PASSWORDS = ("password", "again", "current", "code")  # never sent back
+PASSWORDS = ("password", "again", "current", "code", "token", "access_token")  # never sent back
 
 
 class Form:

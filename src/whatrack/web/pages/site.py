@@ -11,6 +11,7 @@ from whatrack.web.pages import (
     account,
     audit,
     conversions,
+    data_deletion,
     events,
     failures,
     i18n,
@@ -19,7 +20,10 @@ from whatrack.web.pages import (
     language,
     login,
     members,
+    meta_account,
+    meta_ads,
     moves,
+    number_new,
     organization,
     recover,
     second_step,
@@ -49,6 +53,10 @@ PAGES = (
     members,
     keys,
     audit,
+    meta_ads,
+    meta_account,
+    number_new,
+    data_deletion,
 )
 FOR_EVER = "public, max-age=31536000, immutable"
 

@@ -2,6 +2,7 @@
 
 from whatrack.errors import Refused
 from whatrack.tenants.access import RANK
+from whatrack.web.pages import meta_words
 from whatrack.web.pages.i18n import _, marked
 
 ROLES = {
@@ -88,5 +89,5 @@ def roles_up_to(role: str) -> list[tuple[str, str]]:
 
 def said(error: Refused) -> str:
     """Why something was refused. A code without words of its own keeps the rule's English: a test finds it."""
-    words = REFUSALS.get(error.code)
+    words = REFUSALS.get(error.code) or meta_words.REASONS.get(error.code)
     return _(words) if words else error.detail
