@@ -71,7 +71,7 @@ CREATE INDEX meta_conversion_events_list ON meta_conversion_events (organization
 CREATE INDEX meta_conversion_events_status ON meta_conversion_events (organization_id, status, event_time DESC, id DESC);
 SELECT protect_tenant_table('meta_conversion_events');
 
--- No path leads around these transitions (docs/decisions/0010). From FAILED or EXPIRED_WINDOW to SENT only a proof leads
+-- No path leads around these transitions (docs/decisions/0013). From FAILED or EXPIRED_WINDOW to SENT only a proof leads
 -- that came late. What was attempted cannot be cancelled, and what was sent stays what it was.
 CREATE FUNCTION check_conversion_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
