@@ -60,9 +60,9 @@ class _Call:
 
     @property
     def keys(self) -> tuple[str, str]:
-        """The limits it counts towards: the app's, and the account's or (where none is known) the node's."""
+        """The limits it counts towards: the app's, and the account's or (where none is known) this token's on the node."""
         app = self.token.app if self.token else ""
-        on = self.account or self.path.partition("/")[0]
+        on = self.account or f"{self.path.partition('/')[0]}#{hash(self.token)}"
         return f"{APP}:{app}", account_key(on, insights=self.insights)
 
 
