@@ -68,6 +68,11 @@ async def open_moves(tab: Tab) -> None:
     await tab.get_by_role("button", name="Mover Carla Dias").click()
 
 
+async def try_phrase(tab: Tab) -> None:
+    await tab.get_by_role("button", name="Testar em mensagens antigas").click()
+    await tab.get_by_text("teria").wait_for()
+
+
 PAGES = (
     Page("login", "/login", who="nobody"),
     Page("login-wrong", "/login", who="nobody", steps=sign_in_wrongly),
@@ -112,6 +117,14 @@ PAGES = (
     Page("deliveries-failed", "/deliveries?state=failed", who="operator"),
     Page("deliveries-quarantined", "/deliveries?state=quarantined", who="operator"),
     Page("delivery", "/deliveries/{failed}", who="operator"),
+    Page("events", "/events"),
+    Page("events-failed", "/events?group=failed"),
+    Page("events-none", "/events?event=RatingProvided"),
+    Page("event", "/events/{event_sent}"),
+    Page("event-failed", "/events/{event_failed}"),
+    Page("events-ads", "/events/ads"),
+    Page("conversions", "/settings/conversions"),
+    Page("conversions-tried", "/settings/conversions", steps=try_phrase),
     Page("not-found", "/nowhere", status=404),
     Page("forbidden", "/tickets", who="stranger", status=403),
 )

@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from psycopg import AsyncClientCursor
+
 from tests.support import NOON, WABA, ad, body, change, message, phone_number_id, process, rows
 from whatrack import flow
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
@@ -93,6 +95,7 @@ async def make_site(db: Database, base_url: str, slug: str = "clinica-sorriso") 
     await _give_picture(site)
     await _move_all(site)
     await _places(site)
+    await _events(site)
     return site
 
 
@@ -201,3 +204,48 @@ async def _places(site: Site) -> None:
         site.db, "SELECT id, name, role FROM stages WHERE organization_id = %s", site.organization.id
     )
     site.places |= {f"stage_{row['role'] or 'proposal'}": str(row["id"]) for row in found}
+
+
+# As a dispatcher would have left them: the sample's loops reach no Meta.
+SETTLED = """
+UPDATE meta_conversion_events SET status = 'PENDING' WHERE ticket_id = %(ticket)s AND status LIKE 'SKIPPED_NO_DATASET';
+UPDATE meta_conversion_events SET status = %(status)s, attempts = 1, dataset_id = '7712000000000001', fbtrace_id = 'AbCdEfGhIjKlMn',
+    hold_reason = NULL, error_code = %(code)s, error_message = %(message)s, lease_id = NULL, lease_until = NULL, was_unknown = false,
+    sent_at = CASE WHEN %(status)s = 'SENT' THEN now() END WHERE ticket_id = %(ticket)s AND status = 'PENDING';
+INSERT INTO meta_conversion_attempts (organization_id, id, event_row_id, lease_id, number, dataset_id, request_size, started_at, ended_at,
+    duration_ms, outcome, http_status, error_code, error_message, fbtrace_id, request, response)
+SELECT organization_id, gen_random_uuid(), id, gen_random_uuid(), 1, '7712000000000001', 1, now(), now(), 412,
+    CASE WHEN status = 'SENT' THEN 'accepted' ELSE 'refused' END, CASE WHEN status = 'SENT' THEN 200 ELSE 400 END, error_code,
+    error_message, fbtrace_id, '{"data": [{"event_name": "Purchase", "action_source": "business_messaging"}]}',
+    '{"events_received": 1, "messages": [], "fbtrace_id": "AbCdEfGhIjKlMn"}'
+FROM meta_conversion_events WHERE ticket_id = %(ticket)s
+"""
+
+
+async def _events(site: Site) -> None:
+    """event_sent, event_failed; the others wait or were skipped. And an ad that nobody shows."""
+    found = await rows(
+        site.db,
+        "SELECT e.id, e.ticket_id, e.event_name, c.name FROM meta_conversion_events e JOIN tickets t ON t.id = e.ticket_id"
+        " JOIN contacts c ON c.id = t.contact_id WHERE e.organization_id = %s",
+        site.organization.id,
+    )
+    by_name = {row["name"]: row for row in found}
+    chosen: dict[str, tuple[str, str, str | None, str | None]] = {}
+    chosen["event_sent"] = ("Elis Prado", "SENT", None, None)
+    chosen["event_failed"] = (
+        "Carla Dias",
+        "FAILED",
+        "100/2804132",
+        "No WhatsApp Business Account Linked to This Dataset",
+    )
+    for place, (name, status, code, message_) in chosen.items():
+        site.places[place] = str(by_name[name]["id"])
+        values = {"ticket": by_name[name]["ticket_id"], "status": status, "code": code, "message": message_}
+        async with site.db.system() as conn, AsyncClientCursor(conn) as cursor:
+            await cursor.execute(SETTLED.encode(), values)
+    async with site.db.system() as conn:
+        await conn.execute(
+            b"INSERT INTO meta_ad_lookups VALUES (%s, %s, 'no_access', 2, now(), now() + interval '1 hour') ON CONFLICT DO NOTHING",
+            [site.organization.id, "120299999999999999"],
+        )

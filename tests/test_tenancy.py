@@ -79,6 +79,16 @@ SITE_ROWS = (
         VALUES (%(organization)s, %(id)s, %(ticket)s, 1, 'BRL', '', now(), now(), 'system')""",
     b"""INSERT INTO ad_pictures (organization_id, source_id, url, state, next_attempt_at)
         VALUES (%(organization)s, '1', 'https://example.com', 'wanted', now()) ON CONFLICT DO NOTHING""",
+    b"""INSERT INTO meta_connections (organization_id, id, fb_user_id, fb_user_name, access_token, token_app_id, checked_at,
+            check_after, list_after, created_by)
+        VALUES (%(organization)s, %(id)s, '1', 'Ana', 'x', '1', now(), now(), now(), 'system')""",
+    b"""INSERT INTO meta_ad_accounts (organization_id, id, ad_account_id, ad_account_name, account_status, currency,
+            timezone_name, connection_id, seen_at)
+        VALUES (%(organization)s, %(id)s, 'act_1', 'Conta', 1, 'BRL', 'UTC', %(id)s, now())""",
+    b"""INSERT INTO meta_ad_account_access (organization_id, account_id, connection_id)
+        VALUES (%(organization)s, %(id)s, %(id)s)""",
+    b"""INSERT INTO oauth_states (organization_id, hash, bound_to, expires_at)
+        VALUES (%(organization)s, 'x', 'x', now())""",
 )
 
 
@@ -109,8 +119,9 @@ async def site_rows(db: Database, shop: Shop, ticket: UUID) -> None:
         )
         await members.put(conn, shop.id, person.id, "owner")
         await audit.record(conn, shop.id, person.actor, "sign_in", "ticket")
+        names = {"organization": shop.id, "id": new_id(), "ticket": ticket}
         for statement in SITE_ROWS:
-            await conn.execute(statement, {"organization": shop.id, "id": new_id(), "ticket": ticket})
+            await conn.execute(statement, names)
 
 
 def qualified(stages: list[Stage]) -> Change:

@@ -2,7 +2,7 @@
 
 Meta ──► inbox.intake ──► deliveries + queue      durable, then 200
 queue ──► message_in ──► contacts · messages · tickets · tracking · history     load → decide → write
-a person ──► move_ticket ──► ticket + stage change
+a person ──► move_ticket ──► ticket + stage change + what Meta is owed     (undo_move, remove_stage, a sale told by phone alike)
 a profile ──► flow_connections.py
 an operator ──► open_organization · register_number ──► routes, and the quarantine released
 """
@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -25,6 +26,7 @@ from whatrack.contacts import activity, messages
 from whatrack.contacts import store as contacts
 from whatrack.contacts.identity import People, identity_keys
 from whatrack.contacts.messages import Months
+from whatrack.conversions import outbox, sales
 from whatrack.db import Connection, Database
 from whatrack.errors import Refused, bad_value
 from whatrack.inbox import claim as queue
@@ -33,11 +35,12 @@ from whatrack.inbox import store as deliveries
 from whatrack.inbox.claim import Claim, RowKey
 from whatrack.inbox.reading import Delivery, Failure, Incoming, Reading, Route, read
 from whatrack.tenants import audit, links, members, organizations, sessions, users
+from whatrack.tenants.access import Access
 from whatrack.tenants.organizations import Organization
 from whatrack.tenants.sessions import Place
 from whatrack.tenants.users import NewPerson
 from whatrack.tickets import people as ticket_moves
-from whatrack.tickets import refunds, stages
+from whatrack.tickets import refunds, stage_settings, stages
 from whatrack.tickets import store as tickets
 from whatrack.tickets.lifecycle import Tickets
 from whatrack.tickets.moves import Change, Record, apply, check_version, new_record, taken_back
@@ -90,14 +93,11 @@ async def _drain(conn: Connection, claimed: Claim, months: Months) -> Drained:
     await months.ensure([message.sent_at for message in reading.messages])
     now = await database.now(conn)
     fresh: list[Incoming] = []
-    if reading.messages:
-        desk = await _load(conn, reading.messages, now)
-        for place, message in enumerate(reading.messages):
-            decide(desk, message)
-            if place % SLICE == 0:
-                await asyncio.sleep(0)
-        await _write(conn, desk)
-        fresh = [each.message for each in desk.stored]
+    for part, sale in await sales.cut(conn, reading.messages):
+        desk = await _take_in(conn, part, now)
+        fresh += [each.message for each in desk.stored]
+        if sale is not None:
+            await _sold(conn, desk, part[-1], sale)
     await activity.count(conn, activity.hours(readable, targets, fresh, now))
     await messages.count_statuses(conn, reading.statuses)
     await messages.keep(conn, reading.kept)
@@ -106,6 +106,33 @@ async def _drain(conn: Connection, claimed: Claim, months: Months) -> Drained:
     failed = {(failure.delivery.id, failure.delivery.route) for failure in reading.failures}
     await queue.settle(conn, claimed, moved=homeless, failed=failed)
     return Drained(len(claimed.rows), len(reading.messages), len(failed), claimed.more)
+
+
+async def _take_in(conn: Connection, incoming: list[Incoming], now: datetime) -> Desk:
+    desk = await _load(conn, incoming, now)
+    for place, message in enumerate(incoming):
+        decide(desk, message)
+        if place % SLICE == 0:
+            await asyncio.sleep(0)
+    await _write(conn, desk)
+    return desk
+
+
+async def _sold(conn: Connection, desk: Desk, message: Incoming, value: Decimal) -> None:
+    """The business's phone told a sale: its open ticket is won, as if by hand, at the message's time."""
+    stored = desk.stored[-1] if desk.stored else None
+    if stored is None or stored.message is not message or stored.ticket_id is None:
+        return  # seen before, or in no ticket
+    ticket = desk.tickets.all[stored.ticket_id]
+    if ticket.status == "open":
+        at = min(max(message.sent_at, ticket.opened_at), desk.now)
+        won = Change(deal_value=value, currency=sales.CURRENCY, won_at=at)
+        await move_ticket(conn, ticket.organization_id, ticket.id, partial(_winning, won), actor=sales.PHONE)
+
+
+def _winning(change: Change, found: list[stages.Stage]) -> Change:
+    stage = min((each for each in found if each.group == "WON"), key=lambda each: each.role != "won")
+    return msgspec.structs.replace(change, stage=stage)
 
 
 async def route_in(db: Database, limit: int) -> Drained:
@@ -217,8 +244,12 @@ async def move_ticket(
     choose: Callable[[list[stages.Stage]], Change],
     *,
     actor: str,
+    hold: timedelta = outbox.NO_HOLD,
 ) -> Record:
-    """Move or value a ticket; every way a person can do so ends here. Idempotent: the same move twice is one."""
+    """Move or value a ticket; every way a person can do so ends here. Idempotent: the same move twice is one.
+
+    hold: how long what the move owes Meta waits, so that the move can be undone before anything is sent.
+    """
     before = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
     by_id = {stage.id: stage for stage in await stages.held(conn, organization_id)}
     change = _as_now(choose(list(by_id.values())), by_id)
@@ -228,6 +259,7 @@ async def move_ticket(
         moved = (before.stage_id, before.status) != (after.stage_id, after.status)
         action: audit.Action = "ticket_moved" if moved else "ticket_valued"
         await _write_move(conn, before, after, by_id, actor=actor, now=now, action=action)
+        await outbox.moved(conn, before, after, by_id[after.stage_id], now=now, hold=hold)
     return after
 
 
@@ -258,6 +290,7 @@ async def undo_move(
     if restored.stage_id not in by_id:
         raise Refused("too_late", "The stage it came from was removed meanwhile: move the ticket again.")
     await _write_move(conn, ticket, restored, by_id, actor=actor, now=now, action="ticket_move_undone")
+    await outbox.undone(conn, ticket, restored, now=now)
     return restored
 
 
@@ -294,6 +327,14 @@ async def _write_move(
     await audit.record(conn, after.organization_id, actor, action, f"ticket:{after.id}", told)
 
 
+async def remove_stage(conn: Connection, who: Access, stage_id: UUID, to: UUID | None) -> int:
+    """Remove a stage; its tickets go to `to` and owe what entering that one owes. Answers how many went."""
+    moved, target = await stage_settings.remove(conn, who, stage_id, to)
+    if target:
+        await outbox.moved_along(conn, who.organization_id, moved, target, now=await database.now(conn))
+    return len(moved)
+
+
 async def assign_ticket(
     conn: Connection,
     organization_id: UUID,
@@ -314,41 +355,6 @@ async def assign_ticket(
     await ticket_moves.assign(conn, ticket, owner_id, await database.now(conn))
     told = {"owner": people[owner_id].name if owner_id else "—"}
     await audit.record(conn, organization_id, actor, "ticket_assigned", f"ticket:{ticket_id}", told)
-
-
-async def refund_ticket(
-    conn: Connection,
-    organization_id: UUID,
-    ticket_id: UUID,
-    *,
-    amount: Decimal,
-    reason: str,
-    at: datetime | None,
-    version: int,
-    actor: str,
-) -> UUID:
-    """Write down money given back on a won ticket. at: None for now. Refused `stale` when version is not the ticket's."""
-    ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
-    check_version(ticket, version)
-    earlier = await refunds.of_ticket(conn, organization_id, ticket_id)
-    now = await database.now(conn)
-    moment = at or now
-    refunds.check(ticket, earlier, amount, moment, now)
-    await ticket_moves.raise_version(conn, ticket, now)
-    refund_id = await refunds.add(conn, ticket, amount=amount, reason=reason, at=moment, now=now, actor=actor)
-    told = {"value": str(amount), "currency": ticket.currency}
-    await audit.record(conn, organization_id, actor, "refund_added", f"ticket:{ticket_id}", told)
-    return refund_id
-
-
-async def remove_refund(
-    conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID, *, actor: str
-) -> None:
-    """Take back a refund that was entered by mistake."""
-    ticket = await ticket_moves.one(conn, organization_id, ticket_id, lock=True)
-    await refunds.remove(conn, organization_id, ticket_id, refund_id)
-    await ticket_moves.raise_version(conn, ticket, await database.now(conn))
-    await audit.record(conn, organization_id, actor, "refund_removed", f"ticket:{ticket_id}")
 
 
 def _leads_somewhere(delivery: Delivery, targets: dict[str, list[Route]]) -> bool:

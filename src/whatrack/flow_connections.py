@@ -9,15 +9,20 @@ from uuid import UUID
 
 from whatrack.connections import deletions, profiles, upkeep, whatsapp_numbers
 from whatrack.connections.profiles import Login
+from whatrack.conversions import sweeps
 from whatrack.crypto import Sealer
 from whatrack.db import Database
+from whatrack.enrichment import catalog
 from whatrack.tenants import two_step
 
 
 async def profile_connected(db: Database, organization_id: UUID, login: Login, actor: str) -> UUID:
-    """A person connected their profile, or renewed it: its id. What waited for a token may go on."""
+    """A person connected their profile, or renewed it: its id. What waited for a token goes on."""
     async with db.tenant(organization_id) as conn:
-        return await profiles.put(conn, organization_id, login, actor)
+        profile_id = await profiles.put(conn, organization_id, login, actor)
+        await catalog.retry(conn, organization_id)
+        await sweeps.profile_connected(conn, organization_id)
+        return profile_id
 
 
 async def person_left(db: Database, fb_user_id: str, app_id: str) -> int:

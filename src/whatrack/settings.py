@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = Field(None, validation_alias="SMTP_PASSWORD")
     smtp_security: str = Field("starttls", validation_alias="SMTP_SECURITY", pattern="^(starttls|tls|none)$")
     smtp_from: str = Field("WhaTrack <whatrack@localhost>", validation_alias="SMTP_FROM")
+    # How long what a move on the site owes Meta waits, so that it can be undone; see conversions/outbox.py.
+    undo_seconds: int = Field(8, validation_alias="WHATRACK_UNDO_SECONDS", ge=0, le=30)
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), validation_alias="WHATRACK_TRUSTED_PROXIES"
     )

@@ -10,6 +10,9 @@ keep     delivery partitions, exceptions   makes days ahead, drops old ones, war
 check    meta_connections, numbers         asks Meta how tokens are, and renews those in their last days
 list     meta_connections                  reads the ad accounts that each profile sees
 remind   meta_connections                  tells people by mail that a profile will stop working
+send     meta_conversion_events            what Meta is owed, two requests at a time
+sweep    meta_conversion_events            ends what is too old, mends what was skipped, frees duplicates
+ads      ticket_tracking, meta_ad_lookups  names of the ads that people came from; "names": anew each day
 mail     emails                            sends what is owed (only with SMTP_HOST)
 watch    queue and exceptions              gauges for /metrics
 pictures ad_pictures                       fetches those that are wanted from Meta's hosts
@@ -28,8 +31,12 @@ from whatrack.connections import listing, login, number_login, reminders, upkeep
 from whatrack.connections.keys import Keys
 from whatrack.contacts import activity
 from whatrack.contacts.messages import Months
+from whatrack.conversions import sweeps
+from whatrack.conversions.dispatch import Dispatcher
 from whatrack.crypto import Sealer
 from whatrack.db import Database
+from whatrack.enrichment import catalog
+from whatrack.enrichment.ads import Enricher
 from whatrack.flow import BatchFailed
 from whatrack.inbox import days, exceptions, store
 from whatrack.meta.graph import Graph
@@ -43,23 +50,32 @@ from whatrack.tickets.store import Overtaken
 from whatrack.work import Wakeups, run_loop
 
 DELIVERIES = "deliveries"  # the wake-up the intake sends after a commit
+ADS = "ads"  # messages were stored: perhaps an ad to be named
+OWED = "owed"  # an ad was settled, or something mended: perhaps something to be sent
 BATCH = (
     1000  # twice as many cost a tenth less each than 500; 2000 gained nothing and would hold up others longer
 )
 CONFLICT_RETRIES = 3
 PROGRAM_LIMIT = "54"  # SQLSTATE class: a row too large for an index, JSON nested too deeply for the stack
 SWEEP_LIMIT = 1000
+SENDERS = 2
 PICTURES = 8
 _OVERTAKEN = (errors.UniqueViolation, errors.ForeignKeyViolation)
+
+Loop = tuple[str, Callable[[], Awaitable[bool]], float, asyncio.Event | None]
 
 log = logger(__name__)
 
 
 class Drain:
-    """Drains batches; halves a failing one until the delivery at fault stands alone, and sets that aside."""
+    """Drains batches; halves a failing one until the delivery at fault stands alone, and sets that aside.
 
-    def __init__(self, db: Database) -> None:
+    stored: called when messages were committed.
+    """
+
+    def __init__(self, db: Database, stored: Callable[[], None] = lambda: None) -> None:
         self._db = db
+        self._stored = stored
         self._months = Months(db)
         self._limit = BATCH
         self._conflicts = 0
@@ -76,6 +92,8 @@ class Drain:
         DRAINED.labels("done").inc(done.rows - done.failed)
         DRAINED.labels("failed").inc(done.failed)
         MESSAGES.inc(done.messages)
+        if done.messages:
+            self._stored()
         return done.more
 
     async def _answer(self, failure: BatchFailed) -> None:
@@ -169,8 +187,9 @@ class Workers:
     def start(self) -> None:
         """Begin; needs a running event loop."""
         wake = self._wakeups.event(DELIVERIES)
-        loops: list[tuple[str, Callable[[], Awaitable[bool]], float, asyncio.Event | None]] = [
-            ("drain", Drain(self._db).step, 1.0, wake),
+        loops: list[Loop] = [
+            ("drain", Drain(self._db, lambda: self._wakeups.poke(ADS)).step, 1.0, wake),
+            *self._of_conversions(),
             ("route", self._route, 2.0, None),
             ("expire", self._expire, 30.0, None),
             ("keep", self._keep, 3600.0, None),
@@ -186,6 +205,33 @@ class Workers:
             asyncio.create_task(run_loop(name, step, stop=self._stop, idle_s=idle_s, wake=event))
             for name, step, idle_s, event in loops
         ]
+
+    def _of_conversions(self) -> list[Loop]:
+        """Naming ads and telling Meta; polling each second is quick enough for both."""
+        enricher = Enricher(self._db.system, self._graph, self._keys, sweeps.ads_found)
+        owed = self._wakeups.event(OWED)
+        senders: list[Loop] = [
+            (f"send-{place}", Dispatcher(self._db.system, self._graph, self._keys).step, 1.0, owed)
+            for place in range(SENDERS)
+        ]
+        return [
+            *senders,
+            ("sweep", self._sweep, 10.0, None),
+            ("ads", enricher.step, 1.0, self._wakeups.event(ADS)),
+            ("names", enricher.refresh, 600.0, None),
+        ]
+
+    async def _sweep(self) -> bool:
+        done = 0
+        for part in (sweeps.expire, sweeps.free_duplicates, sweeps.mend):
+            async with self._db.system() as conn:
+                done += await part(conn)
+        async with self._db.system() as conn:
+            if await catalog.retry_with_new_accounts(conn):
+                self._wakeups.poke(ADS)
+        if done:
+            self._wakeups.poke(OWED)
+        return done >= sweeps.LIMIT
 
     async def stop(self) -> None:
         """Let each loop finish its step, then end."""

@@ -1,9 +1,11 @@
 """What each ticket is credited to, and every touch, at rest. One writer of `ticket_tracking` and `meta_attribution_history`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
+
+import msgspec
 
 from whatrack.attribution.touch import Decision, Touch, Tracking
 from whatrack.columns import flags, moments, texts, uuids
@@ -72,6 +74,31 @@ INSERT INTO meta_attribution_history (organization_id, ticket_id, wamid, touched
                                       new_ad_id, old_ctwa_clid, new_ctwa_clid, id, changed_at)
 SELECT n.*, %s FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b) AS n
 """
+# The names as they are at this moment, onto the tickets that are credited to these very ads: an answer about an older ad finds
+# none. Tickets that somebody is writing to are passed over and found next time.
+CREDITED: LiteralString = """
+WITH held AS (
+    SELECT k.organization_id, k.ticket_id FROM ticket_tracking k
+    WHERE k.organization_id = %(organization)s AND k.meta_ad_id = ANY(%(ads)s) AND k.meta_enrichment_status IN ('PENDING', 'FAILED')
+    ORDER BY k.ticket_id FOR NO KEY UPDATE SKIP LOCKED
+)
+"""
+NAME: LiteralString = f"""{CREDITED}
+UPDATE ticket_tracking k SET meta_ad_name = n.name, meta_ad_set_id = n.ad_set_id, meta_ad_set_name = n.ad_set_name,
+    meta_campaign_id = n.campaign_id, meta_campaign_name = n.campaign_name, meta_account_id = n.account_id,
+    meta_enrichment_status = 'COMPLETED', meta_enrichment_error = n.remark, last_enrichment_at = now(), meta_ad_id_at_enrichment = n.ad_id
+FROM held, unnest(%(ads)s::text[], %(name)s::text[], %(ad_set_id)s::text[], %(ad_set_name)s::text[], %(campaign_id)s::text[],
+                  %(campaign_name)s::text[], %(account_id)s::text[], %(remark)s::text[])
+    AS n (ad_id, name, ad_set_id, ad_set_name, campaign_id, campaign_name, account_id, remark)
+WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id AND k.meta_ad_id = n.ad_id
+"""  # noqa: S608 - constants only
+GIVE_UP: LiteralString = f"""{CREDITED}
+UPDATE ticket_tracking k SET meta_enrichment_status = 'FAILED', meta_enrichment_error = n.reason, last_enrichment_at = now(),
+    meta_ad_id_at_enrichment = n.ad_id
+FROM held, unnest(%(ads)s::text[], %(reason)s::text[]) AS n (ad_id, reason)
+WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id AND k.meta_ad_id = n.ad_id
+AND (k.meta_enrichment_status = 'PENDING' OR k.meta_enrichment_error IS DISTINCT FROM n.reason)
+"""  # noqa: S608 - constants only
 
 
 async def of_contacts(
@@ -109,6 +136,38 @@ async def record(conn: Connection, decisions: Collection[Decision], now: datetim
     """Write what was decided about each touch."""
     if decisions:
         await conn.execute(RECORD, [now, *_decision_columns(decisions)])
+
+
+class NamedAd(msgspec.Struct, frozen=True):
+    """What a ticket keeps of an ad. account_id: bare digits; remark: deleted, for an ad that is gone but still told."""
+
+    ad_id: str
+    name: str | None
+    ad_set_id: str | None
+    ad_set_name: str | None
+    campaign_id: str | None
+    campaign_name: str | None
+    account_id: str
+    remark: str | None = None
+
+
+async def name_ads(conn: Connection, organization_id: UUID, ads: Sequence[NamedAd]) -> int:
+    """Write names, ids and account onto the tickets that wait for these ads; how many. Earlier names stay."""
+    if not ads:
+        return 0
+    columns = {
+        name: [getattr(ad, name) for ad in ads] for name in NamedAd.__struct_fields__ if name != "ad_id"
+    }
+    values = {"organization": organization_id, "ads": [ad.ad_id for ad in ads]}
+    return (await conn.execute(NAME, {**values, **columns})).rowcount
+
+
+async def give_up_ads(conn: Connection, organization_id: UUID, reasons: Mapping[str, str]) -> int:
+    """Say on the tickets that wait for these ads why they stay without names; how many. ad id → reason."""
+    if not reasons:
+        return 0
+    values = {"organization": organization_id, "ads": list(reasons), "reason": list(reasons.values())}
+    return (await conn.execute(GIVE_UP, values)).rowcount
 
 
 def _touch_columns(trackings: list[Tracking]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""A ticket's story in order of time: what was said, which ad touched it and what was decided, who moved it."""
+"""A ticket's story in order of time: what was said, which ad touched it and what was decided, who moved it, what Meta was told."""
 
 from datetime import datetime
 from typing import Any, LiteralString
@@ -41,6 +41,12 @@ SELECT * FROM (
     FROM ticket_refunds r LEFT JOIN users u ON r.actor = 'user:' || u.id
     WHERE r.organization_id = %(organization)s AND r.ticket_id = %(ticket)s
     UNION ALL
+    SELECT coalesce(e.sent_at, e.created_at), e.id, 'conversion', json_build_object(
+        'event_id', e.event_id, 'event_name', e.event_name, 'status', e.status, 'value', e.value::text, 'currency', e.currency,
+        'event_time', e.event_time, 'sent_at', e.sent_at, 'closes_at', e.event_time + interval '168 hours', 'fbtrace_id', e.fbtrace_id,
+        'error_code', e.error_code, 'hold_reason', e.hold_reason, 'was_unknown', e.was_unknown, 'row_id', e.id)
+    FROM meta_conversion_events e WHERE e.organization_id = %(organization)s AND e.ticket_id = %(ticket)s
+    UNION ALL
     SELECT t.closed_at, t.id, 'expired', json_build_object('last_message_at', t.last_message_at)
     FROM tickets t WHERE t.organization_id = %(organization)s AND t.id = %(ticket)s AND t.close_reason = 'EXPIRED'
 ) AS story
@@ -48,7 +54,14 @@ WHERE %(after_at)s::timestamptz IS NULL OR (at, id) > (%(after_at)s, %(after_id)
 ORDER BY at, id LIMIT %(limit)s
 """
 
-TIMES = ("decided_at", "happened_at", "last_message_at")  # PostgreSQL writes them into the detail as text
+TIMES = (
+    "decided_at",
+    "happened_at",
+    "last_message_at",
+    "event_time",
+    "sent_at",
+    "closes_at",
+)  # PostgreSQL writes them into the detail as text
 
 
 class Story(msgspec.Struct, frozen=True):

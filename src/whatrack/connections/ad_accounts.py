@@ -210,6 +210,15 @@ async def one(conn: Connection, organization_id: UUID, text: str) -> AdAccount:
     raise NotFound("There is no such ad account here.")
 
 
+async def is_known(conn: Connection, organization_id: UUID, text: str) -> bool:
+    """Whether this is an account of the organization's."""
+    try:
+        await one(conn, organization_id, text)
+    except NotFound:
+        return False
+    return True
+
+
 def _key(text: str) -> tuple[LiteralString | None, Any]:
     if (account := act_account(text)) is not None:
         return ONE, account

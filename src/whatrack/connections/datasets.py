@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from whatrack.connections import tokens, whatsapp_numbers
+from whatrack.connections import ad_accounts, tokens, whatsapp_numbers
 from whatrack.connections.ad_accounts import AdAccount
 from whatrack.connections.keys import Held, Keys
 from whatrack.connections.route import SENDS_EVENTS
@@ -29,7 +29,6 @@ _TELLTALES = {
     "dataset": "id,name,data_use_setting",
     "phone": "id,display_phone_number",
     "waba": "id,message_template_namespace",
-    "account": "id,account_status",
 }
 
 
@@ -119,7 +118,7 @@ async def recognised(
     db: Database, graph: Graph, keys: Keys, account: AdAccount, facts: Facts, pixel_id: str
 ) -> Dataset:
     """The dataset of a chosen or pasted id; 422 with the reason when the id is something else, or cannot be seen."""
-    _refuse_known_others(facts, account, pixel_id)
+    _refuse_known_others(facts, pixel_id)
     own = own_datasets(facts)
     if pixel_id in own:
         return Dataset(pixel_id, "", True, own[pixel_id])
@@ -129,18 +128,20 @@ async def recognised(
     try:
         node = await tokens.with_any(db, keys, held, lambda token: _node_of_dataset(graph, token, pixel_id))
     except (NotVisible, MissingPermission, TokenDead):
+        async with db.tenant(account.organization_id) as conn:
+            if await ad_accounts.is_known(conn, account.organization_id, pixel_id):
+                raise _something_else("account") from None
         raise bad_value(
             "pixel_id", "No connected profile sees a dataset with this id.", code="pixel_not_visible"
         ) from None
     return Dataset(node.id, node.name)
 
 
-def _refuse_known_others(facts: Facts, account: AdAccount, pixel_id: str) -> None:
+def _refuse_known_others(facts: Facts, pixel_id: str) -> None:
     if not _ID.fullmatch(pixel_id):
         raise bad_value("pixel_id", "A dataset's id is digits alone.", code="pixel_malformed")
     others = {each.waba_id: "waba" for each in facts.numbers}
     others |= {each.phone_number_id: "phone" for each in facts.numbers}
-    others[account.ad_account_id.removeprefix("act_")] = "account"
     if pixel_id in others:
         raise _something_else(others[pixel_id])
 

@@ -23,6 +23,7 @@ Action = Literal[
     "key_created", "key_revoked",
     "ticket_opened", "ticket_moved", "ticket_valued", "ticket_move_undone", "ticket_assigned", "refund_added", "refund_removed",
     "stage_added", "stage_changed", "stage_shifted", "stage_removed",
+    "event_retried", "events_retried", "sale_rule_on", "sale_rule_off", "test_code_changed", "ad_retried",
     "profile_connected", "profile_renewed", "profile_removed", "profile_judged", "profile_forgotten",
     "account_on", "account_off", "account_changed", "number_connected", "number_judged",
 ]  # fmt: skip

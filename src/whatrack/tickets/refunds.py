@@ -9,8 +9,11 @@ import msgspec
 from psycopg.rows import class_row
 
 from whatrack.db import Connection
+from whatrack.db import now as clock
 from whatrack.errors import NotFound, Refused, bad_value
-from whatrack.tickets.moves import Record
+from whatrack.tenants import audit
+from whatrack.tickets import people
+from whatrack.tickets.moves import Record, check_version
 from whatrack.units import new_id
 
 INSERT: LiteralString = """
@@ -60,7 +63,7 @@ def check_still_fit(ticket: Record, refunds: list[Refund]) -> None:
         raise Refused("has_refunds", "The ticket has refunds that this would contradict: remove them first.")
 
 
-async def add(
+async def _add(
     conn: Connection, ticket: Record, *, amount: Decimal, reason: str, at: datetime, now: datetime, actor: str
 ) -> UUID:
     """Write a refund that was checked; the caller holds the ticket's row."""
@@ -76,8 +79,43 @@ async def of_ticket(conn: Connection, organization_id: UUID, ticket_id: UUID) ->
         return await (await cursor.execute(OF_TICKET, [organization_id, ticket_id])).fetchall()
 
 
-async def remove(conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID) -> None:
+async def _remove(conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID) -> None:
     """Take back a refund that was entered by mistake; NotFound when there is none."""
     done = await conn.execute(DELETE, [organization_id, ticket_id, refund_id])
     if done.rowcount == 0:
         raise NotFound("There is no such refund.")
+
+
+async def give(
+    conn: Connection,
+    organization_id: UUID,
+    ticket_id: UUID,
+    *,
+    amount: Decimal,
+    reason: str,
+    at: datetime | None,
+    version: int,
+    actor: str,
+) -> UUID:
+    """Write down money given back on a won ticket. at: None for now. Refused `stale` when version is not the ticket's."""
+    ticket = await people.one(conn, organization_id, ticket_id, lock=True)
+    check_version(ticket, version)
+    earlier = await of_ticket(conn, organization_id, ticket_id)
+    now = await clock(conn)
+    moment = at or now
+    check(ticket, earlier, amount, moment, now)
+    await people.raise_version(conn, ticket, now)
+    refund_id = await _add(conn, ticket, amount=amount, reason=reason, at=moment, now=now, actor=actor)
+    told = {"value": str(amount), "currency": ticket.currency}
+    await audit.record(conn, organization_id, actor, "refund_added", f"ticket:{ticket_id}", told)
+    return refund_id
+
+
+async def take_back(
+    conn: Connection, organization_id: UUID, ticket_id: UUID, refund_id: UUID, *, actor: str
+) -> None:
+    """Take back a refund that was entered by mistake."""
+    ticket = await people.one(conn, organization_id, ticket_id, lock=True)
+    await _remove(conn, organization_id, ticket_id, refund_id)
+    await people.raise_version(conn, ticket, await clock(conn))
+    await audit.record(conn, organization_id, actor, "refund_removed", f"ticket:{ticket_id}")

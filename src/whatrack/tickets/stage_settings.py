@@ -37,7 +37,8 @@ TAKE_ROLE: LiteralString = (
     "UPDATE stages SET role = NULL WHERE organization_id = %s AND role = %s AND id <> %s"
 )
 UPDATE: LiteralString = """
-UPDATE stages SET name = %(name)s, "group" = %(group)s, role = %(role)s, probability = %(probability)s, color = %(color)s
+UPDATE stages SET name = %(name)s, "group" = %(group)s, role = %(role)s, probability = %(probability)s, color = %(color)s,
+    event_name = %(event_name)s
 WHERE organization_id = %(organization)s AND id = %(id)s
 """
 # One statement: the positions are unique when it ends.
@@ -60,22 +61,27 @@ INSERT INTO ticket_stage_changes (organization_id, id, ticket_id, from_stage_id,
                                   currency, lost_reason, happened_at, changed_at, actor, version)
 SELECT %(organization)s, gen_random_uuid(), id, %(old)s, %(new)s, %(old_name)s, %(new_name)s, deal_value,
        currency, lost_reason, coalesce(won_at, now()), now(), %(actor)s, version FROM moved
+RETURNING ticket_id
 """
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A stage as an admin wants it. group: ACTIVE, WON or LOST; role: new, qualified, won, lost or none."""
+    """A stage as an admin wants it. group: ACTIVE, WON or LOST; role: new, qualified, won, lost or none.
+
+    event_name: one of Meta's, or none; Purchase only in the group WON, nothing where tickets begin.
+    """
 
     name: str
     group: str
     role: str | None
     probability: int
     color: str
+    event_name: str | None = None
 
     @classmethod
     def of(cls, stage: Stage) -> "Wanted":
         """A stage as it is."""
-        return cls(stage.name, stage.group, stage.role, stage.probability, stage.color)
+        return cls(stage.name, stage.group, stage.role, stage.probability, stage.color, stage.event_name)
 
     @property
     def mark(self) -> str:
@@ -112,7 +118,7 @@ async def add(conn: Connection, who: Access, wanted: Wanted) -> UUID:
     await conn.execute(MAKE_ROOM, [who.organization_id, position])
     taken_from = await _take_role(conn, who, wanted.role, stage_id, stages)
     values = [who.organization_id, stage_id, wanted.name, wanted.group, wanted.role, position]
-    await _named(conn, INSERT, [*values, wanted.probability, wanted.color])
+    await _named(conn, INSERT, [*values, wanted.probability, wanted.color, wanted.event_name])
     told = {**msgspec.structs.asdict(wanted), **taken_from}
     await audit.record(conn, who.organization_id, who.actor, "stage_added", f"stage:{stage_id}", told)
     return stage_id
@@ -156,24 +162,29 @@ async def shift(conn: Connection, who: Access, stage_id: UUID, by: int) -> None:
     await audit.record(conn, who.organization_id, who.actor, "stage_shifted", f"stage:{stage_id}", told)
 
 
-async def remove(conn: Connection, who: Access, stage_id: UUID, to: UUID | None) -> int:
-    """Remove a stage; its tickets, if any, go to `to`, another stage of its group. Answers how many went."""
+async def remove(
+    conn: Connection, who: Access, stage_id: UUID, to: UUID | None
+) -> tuple[list[UUID], Stage | None]:
+    """Remove a stage; its tickets, if any, go to `to`, another stage of its group. Answers which went, and where.
+
+    flow.remove_stage calls this, and owes what the tickets owe where they went.
+    """
     stages = await _held(conn, who)
     stage = _of(stages, stage_id)
     refused = why_it_stays(stage, stages)
     if refused:
         raise refused
     target = next((each for each in heirs(stage, stages) if each.id == to), None)
-    moved = await _move_tickets(conn, who, stage, target) if target else 0
+    moved = await _move_tickets(conn, who, stage, target) if target else []
     try:
         await conn.execute(DELETE, [who.organization_id, stage_id])
     except errors.ForeignKeyViolation:
         raise bad_value(
             "to", "The stage holds tickets: choose where they go.", code="stage_has_tickets"
         ) from None
-    told = {"name": stage.name, "tickets": moved, "to": target.name if moved and target else ""}
+    told = {"name": stage.name, "tickets": len(moved), "to": target.name if moved and target else ""}
     await audit.record(conn, who.organization_id, who.actor, "stage_removed", f"stage:{stage_id}", told)
-    return moved
+    return moved, target
 
 
 def heirs(stage: Stage, stages: list[Stage]) -> list[Stage]:
@@ -192,6 +203,7 @@ def why_it_stays(stage: Stage, stages: list[Stage]) -> Refused | None:
 
 def _check(wanted: Wanted, stage: Stage | None, stages: list[Stage]) -> None:
     """What a stage may be. stage: as it is now, None for a new one."""
+    _check_event(wanted)
     if wanted.role and GROUP_OF_ROLE[wanted.role] != wanted.group:
         raise bad_value(
             "role",
@@ -204,6 +216,18 @@ def _check(wanted: Wanted, stage: Stage | None, stages: list[Stage]) -> None:
         )
     if stage and wanted.group != stage.group and not heirs(stage, stages):
         raise bad_value("group", f"This is the last stage of the group {stage.group}.", code="last_of_group")
+
+
+def _check_event(wanted: Wanted) -> None:
+    """A Purchase needs a value, which only a won ticket surely has; where tickets begin nobody has decided anything."""
+    if wanted.event_name == "Purchase" and wanted.group != "WON":
+        raise bad_value("event_name", "Purchase belongs to the group WON.", code="purchase_is_won")
+    if wanted.event_name and wanted.role == "new":
+        raise bad_value(
+            "event_name",
+            "Tickets start in this stage by themselves: it owes no event.",
+            code="entry_owes_nothing",
+        )
 
 
 async def _check_empty(conn: Connection, who: Access, stage: Stage) -> None:
@@ -251,7 +275,8 @@ async def _named(conn: Connection, statement: LiteralString, values: Any) -> Non
         raise bad_value("name", "Another stage has this name.", code="stage_name_taken") from None
 
 
-async def _move_tickets(conn: Connection, who: Access, old: Stage, new: Stage) -> int:
+async def _move_tickets(conn: Connection, who: Access, old: Stage, new: Stage) -> list[UUID]:
     values = {"organization": who.organization_id, "old": old.id, "new": new.id, "actor": who.actor}
     names = {"old_name": old.name, "new_name": new.name}
-    return (await conn.execute(MOVE_TICKETS, {**values, **names})).rowcount
+    moved = await (await conn.execute(MOVE_TICKETS, {**values, **names})).fetchall()
+    return [row[0] for row in moved]

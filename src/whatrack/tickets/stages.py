@@ -10,28 +10,31 @@ from whatrack.db import Connection
 from whatrack.errors import bad_value
 from whatrack.units import new_id
 
-# name, group, role, probability in percent, colour
+# name, group, role, probability in percent, colour, the event that entering it owes Meta
 DEFAULTS = (
-    ("Novo", "ACTIVE", "new", 10, "blue"),
-    ("Qualificado", "ACTIVE", "qualified", 30, "teal"),
-    ("Proposta", "ACTIVE", None, 60, "violet"),
-    ("Ganho", "WON", "won", 100, "green"),
-    ("Perdido", "LOST", "lost", 0, "red"),
+    ("Novo", "ACTIVE", "new", 10, "blue", None),
+    ("Qualificado", "ACTIVE", "qualified", 30, "teal", "LeadSubmitted"),
+    ("Proposta", "ACTIVE", None, 60, "violet", None),
+    ("Ganho", "WON", "won", 100, "green", "Purchase"),
+    ("Perdido", "LOST", "lost", 0, "red", None),
 )
 
 INSERT: LiteralString = """
-INSERT INTO stages (organization_id, id, name, "group", role, position, probability, color)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO stages (organization_id, id, name, "group", role, position, probability, color, event_name)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 ALL: LiteralString = """
-SELECT id, name, "group", role, position, probability, color FROM stages WHERE organization_id = %s ORDER BY position
+SELECT id, name, "group", role, position, probability, color, event_name FROM stages WHERE organization_id = %s ORDER BY position
 """
 # Who moves a ticket holds the keys: a stage's group does not change, and no stage goes, before the move is committed.
 HELD: LiteralString = f"{ALL} FOR KEY SHARE"
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """One column of the board. group: ACTIVE, WON or LOST; role: new, qualified, won, lost or none."""
+    """One column of the board. group: ACTIVE, WON or LOST; role: new, qualified, won, lost or none.
+
+    event_name: what Meta is told when a ticket enters it, if anything.
+    """
 
     id: UUID
     name: str
@@ -40,12 +43,13 @@ class Stage(msgspec.Struct, frozen=True):
     position: int
     probability: int
     color: str
+    event_name: str | None = None
 
 
 async def create_defaults(conn: Connection, organization_id: UUID) -> None:
     """Give a new organization its five stages."""
-    for position, (name, group, role, probability, color) in enumerate(DEFAULTS):
-        values = [organization_id, new_id(), name, group, role, position, probability, color]
+    for position, (name, group, role, probability, color, event) in enumerate(DEFAULTS):
+        values = [organization_id, new_id(), name, group, role, position, probability, color, event]
         await conn.execute(INSERT, values)
 
 

@@ -21,7 +21,7 @@ from whatrack.tenants.access import Access
 from whatrack.web.cookies import session_token
 
 CALLBACK = "/api/v1/meta-ads/callback"
-LIST_WITHIN_S = 5.0
+LIST_WITHIN_S = 4.0
 
 
 class Desk:

@@ -42,7 +42,7 @@ STATUSES = {
 }
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=200)]
-Secret = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=4000, repr=False)]
+Secret = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=4000)]
 
 
 class Connection(BaseModel):
@@ -78,9 +78,9 @@ class NewConnection(BaseModel):
     """The answer of a login dialog (code and state), or a pasted token of a person or system user."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-    code: Secret | None = None
-    state: Secret | None = None
-    access_token: Secret | None = None
+    code: Secret | None = Field(None, repr=False)
+    state: Secret | None = Field(None, repr=False)
+    access_token: Secret | None = Field(None, repr=False)
 
     @model_validator(mode="after")
     def _one_way(self) -> "NewConnection":

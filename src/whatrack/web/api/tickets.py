@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from whatrack import flow
+from whatrack.board import events, timeline
 from whatrack.board import tickets as board
-from whatrack.board import timeline
 from whatrack.board.query import Query as TicketQuery
+from whatrack.db import Connection
 from whatrack.tickets.moves import Change
 from whatrack.tickets.stages import Stage, all_stages, find_stage
 from whatrack.units import parse_currency, parse_money
@@ -116,6 +117,21 @@ class TicketOwner(BaseModel):
     name: str | None
 
 
+class TicketEvent(BaseModel):
+    """What Meta is owed for the ticket; the whole of it is at /api/v1/conversion-events/{id}."""
+
+    id: UUID
+    event_name: str
+    event_id: str
+    status: str
+    value: Decimal | None
+    currency: str
+    event_time: datetime
+    sent_at: datetime | None
+    fbtrace_id: str | None
+    error_code: str | None
+
+
 class Ticket(BaseModel):
     """One conversation with a person on one number. Money: decimal strings; times: RFC 3339, UTC."""
 
@@ -141,6 +157,12 @@ class Ticket(BaseModel):
     updated_at: datetime
 
 
+class WholeTicket(Ticket):
+    """A ticket with the events that Meta is owed for it."""
+
+    conversion_events: list[TicketEvent]
+
+
 class TicketPage(BaseModel):
     """A page, newest activity first. next: the following page's cursor."""
 
@@ -149,7 +171,7 @@ class TicketPage(BaseModel):
 
 
 class TimelinePage(BaseModel):
-    """A page of the story, oldest first. kind: message, touch (with its rule), stage_move, refund or expired."""
+    """A page of the story, oldest first. kind: message, touch (with its rule), stage_move, refund, conversion or expired."""
 
     data: list[dict[str, Any]]
     next: str | None
@@ -196,6 +218,11 @@ class NewTicket(Move):
     phone_number_id: NoNul | None = None
 
 
+async def _whole(conn: Connection, who: Member, ticket_id: UUID) -> dict[str, Any]:
+    ticket = await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)
+    return {**ticket, "conversion_events": await events.of_ticket(conn, who.organization_id, ticket_id)}
+
+
 @router.get("", response_model=TicketPage)
 async def list_tickets(db: Db, who: Member, filters: Annotated[Filters, Query()]) -> board.Page:
     """Tickets, newest activity first."""
@@ -209,7 +236,7 @@ async def list_tickets(db: Db, who: Member, filters: Annotated[Filters, Query()]
         return await board.page(conn, who.organization_id, query, phones=who.sees_phones)
 
 
-@router.post("", response_model=Ticket, status_code=201, responses=OF_CHANGE)
+@router.post("", response_model=WholeTicket, status_code=201, responses=OF_CHANGE)
 async def open_ticket(db: Db, who: Member, new: NewTicket) -> dict[str, Any]:
     """Open a ticket by hand; 409 `open_ticket_exists` when the contact has one on this number."""
     who.require("agent")
@@ -223,23 +250,23 @@ async def open_ticket(db: Db, who: Member, new: NewTicket) -> dict[str, Any]:
             actor=who.actor,
         )
         await flow.move_ticket(conn, who.organization_id, ticket_id, new.change, actor=who.actor)
-        return await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)
+        return await _whole(conn, who, ticket_id)
 
 
-@router.get("/{ticket_id}", response_model=Ticket, responses=OF_ONE)
+@router.get("/{ticket_id}", response_model=WholeTicket, responses=OF_ONE)
 async def read_ticket(db: Db, who: Member, ticket_id: UUID) -> dict[str, Any]:
     """One ticket."""
     async with db.tenant(who.organization_id) as conn:
-        return await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)
+        return await _whole(conn, who, ticket_id)
 
 
-@router.patch("/{ticket_id}", response_model=Ticket, responses={**OF_ONE, **OF_CHANGE})
+@router.patch("/{ticket_id}", response_model=WholeTicket, responses={**OF_ONE, **OF_CHANGE})
 async def move_ticket(db: Db, who: Member, ticket_id: UUID, move: Move) -> dict[str, Any]:
     """Move a ticket, value it, win or lose it. 409 `stale` when `version` is no longer the ticket's."""
     who.require("agent")
     async with db.tenant(who.organization_id) as conn:
         await flow.move_ticket(conn, who.organization_id, ticket_id, move.change, actor=who.actor)
-        return await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)
+        return await _whole(conn, who, ticket_id)
 
 
 @router.get("/{ticket_id}/timeline", response_model=TimelinePage, responses=OF_ONE)

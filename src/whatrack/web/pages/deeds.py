@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from whatrack.conversions.sales import PHONE
 from whatrack.tenants.audit import Entry
 from whatrack.web.pages import meta_words
 from whatrack.web.pages.i18n import _, marked
@@ -39,6 +40,12 @@ SENTENCES = {
     "stage_changed": marked("%(actor)s mudou a etapa %(name)s."),
     "stage_shifted": marked("%(actor)s mudou a posição da etapa %(name)s: de %(from)s para %(to)s."),
     "stage_removed": marked("%(actor)s removeu a etapa %(name)s; tickets movidos para outra: %(tickets)s."),
+    "event_retried": marked("%(actor)s mandou tentar de novo o envio de um evento."),
+    "events_retried": marked("%(actor)s mandou tentar de novo o envio de %(count)s eventos com falha."),
+    "sale_rule_on": marked("%(actor)s ligou a venda confirmada pelo celular: “%(phrase)s”."),
+    "sale_rule_off": marked("%(actor)s desligou a venda confirmada pelo celular."),
+    "test_code_changed": marked("%(actor)s mudou o código de teste do dataset %(dataset)s: %(code)s."),
+    "ad_retried": marked("%(actor)s mandou buscar de novo anúncios sem nome."),
     "profile_connected": marked("%(actor)s conectou o perfil do Facebook %(name)s."),
     "profile_renewed": marked("%(actor)s reconectou o perfil do Facebook %(name)s."),
     "profile_removed": marked("%(actor)s desconectou o perfil do Facebook %(name)s."),
@@ -80,6 +87,8 @@ def actor(entry: Entry) -> str:
         return entry.actor_name
     if entry.actor.startswith("api_key:"):
         return _("Uma chave de API")
+    if entry.actor == PHONE:
+        return _("Uma mensagem do celular da empresa")
     return _("O sistema") if entry.actor == "system" else _("Alguém")
 
 

@@ -26,6 +26,7 @@ from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import by_htmx, page, see
 from whatrack.web.pages.tickets import board_of, filters_of_address
 from whatrack.web.pages.visitor import Agent, SignedIn
+from whatrack.web.state import TheSettings
 
 router = APIRouter()
 LONG_AGO = timedelta(days=7)  # Meta takes no event older than this
@@ -58,9 +59,15 @@ async def ask(request: Request, db: Db, who: Agent, ticket_id: UUID, stage: str,
 
 @router.post("/tickets/{ticket_id}/stage")
 async def move(
-    request: Request, db: Db, who: Agent, visitor: SignedIn, ticket_id: UUID, form: Sent
+    request: Request,
+    db: Db,
+    who: Agent,
+    visitor: SignedIn,
+    settings: TheSettings,
+    ticket_id: UUID,
+    form: Sent,
 ) -> Response:
-    """Move the ticket; first ask for what the stage needs to know."""
+    """Move the ticket; first ask for what the stage needs to know. What it owes Meta waits until it cannot be undone."""
     back = own_address(form.values.get("back", ""))
     form.values = {"version": "", **form.values, "back": back}
     async with db.tenant(who.organization_id) as conn:
@@ -76,8 +83,9 @@ async def move(
         return _question(request, wanted, form, status=422)
     try:
         async with db.tenant(who.organization_id) as conn:
+            hold = timedelta(seconds=settings.undo_seconds)
             moved = await flow.move_ticket(
-                conn, who.organization_id, ticket_id, lambda _all: change, actor=who.actor
+                conn, who.organization_id, ticket_id, lambda _all: change, actor=who.actor, hold=hold
             )
     except Refused as error:
         return await _refused(request, db, who, visitor, wanted, form, error, back)

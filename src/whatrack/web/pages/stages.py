@@ -6,6 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from whatrack import flow
+from whatrack.conversions import rules
 from whatrack.db import Database
 from whatrack.errors import Refused
 from whatrack.tenants.access import Access
@@ -13,6 +15,7 @@ from whatrack.tickets import stage_settings, stages
 from whatrack.tickets.stage_settings import COLORS, GROUP_OF_ROLE, GROUPS, Wanted
 from whatrack.tickets.stages import Stage
 from whatrack.web.api.caller import Db
+from whatrack.web.pages import event_words
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _, marked, ngettext
 from whatrack.web.pages.render import by_htmx, page, see
@@ -21,7 +24,7 @@ from whatrack.web.pages.words import said
 
 router = APIRouter(prefix="/settings/stages")
 HERE = "/settings/stages"
-FIELDS = ("name", "group", "role", "probability", "color")
+FIELDS = ("name", "group", "role", "probability", "color", "event_name")
 STEPS = {"up": -1, "down": 1}
 
 WORDS = {
@@ -122,7 +125,7 @@ async def remove(request: Request, db: Db, who: Admin, stage_id: UUID, form: Sen
     to = next((UUID(text) for text in [form.values.get("to", "")] if _is_id(text)), None)
     try:
         async with db.tenant(who.organization_id) as conn:
-            moved = await stage_settings.remove(conn, who, stage_id, to)
+            moved = await flow.remove_stage(conn, who, stage_id, to)
     except Refused as error:
         form.refuse(error, ("to",))
         return await _question(request, db, who, stage_id, form, status=422)
@@ -139,6 +142,7 @@ def _read(form: Form) -> Wanted:
         role=form.choice("role", GROUP_OF_ROLE, required=False) or None,
         probability=form.whole("probability", 0, 100),
         color=form.choice("color", COLORS),
+        event_name=form.choice("event_name", rules.EVENT_NAMES, required=False) or None,
     )
 
 
@@ -169,6 +173,7 @@ def _form(request: Request, form: Form, stage: Stage | None, held: int) -> Respo
         groups=[(name, _(WORDS[name])) for name in GROUPS],
         roles=[("", _("Nenhum")), *((name, _(WORDS[name])) for name in GROUP_OF_ROLE)],
         colors=COLORS,
+        events=[("", _("Nenhum")), *event_words.event_choices()],
     )
 
 

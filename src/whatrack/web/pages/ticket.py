@@ -18,7 +18,7 @@ from whatrack.tenants.access import Access
 from whatrack.tickets import refunds, stages
 from whatrack.tickets.moves import Change
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import i18n, values
+from whatrack.web.pages import event_words, i18n, values
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _, marked
 from whatrack.web.pages.moves import own_address
@@ -68,6 +68,7 @@ async def _everything(conn: Connection, who: Access, ticket_id: UUID, after: str
         "refunds": await refunds.of_ticket(conn, who.organization_id, ticket_id),
         "now": now,
         "decisions": DECISIONS,
+        "event_words": event_words,
         "has_picture": await pictures.has(conn, who.organization_id, ticket["tracking"]["source_id"]),
         "may_move": who.role != "viewer",
         "undoable": undoable,
@@ -137,7 +138,7 @@ async def add_refund(request: Request, db: Db, who: Agent, ticket_id: UUID, form
             earliest, now = ticket["won_at"] or ticket["opened_at"], await database.now(conn)
             at = values.moment_of(chosen, earliest=earliest, now=now) if chosen else None
             if form.ok and amount:
-                await flow.refund_ticket(
+                await refunds.give(
                     conn,
                     who.organization_id,
                     ticket_id,
@@ -160,5 +161,5 @@ async def add_refund(request: Request, db: Db, who: Agent, ticket_id: UUID, form
 async def remove_refund(request: Request, db: Db, who: Agent, ticket_id: UUID, refund_id: UUID) -> Response:
     """Take back a refund that was entered by mistake."""
     async with db.tenant(who.organization_id) as conn:
-        await flow.remove_refund(conn, who.organization_id, ticket_id, refund_id, actor=who.actor)
+        await refunds.take_back(conn, who.organization_id, ticket_id, refund_id, actor=who.actor)
     return see(request, f"/tickets/{ticket_id}", _("Reembolso removido."))

@@ -31,6 +31,16 @@ REFUSALS = {
     "role_of_group": marked(
         "Este papel é de outro grupo: entrada e qualificação são de etapas em andamento, venda das de ganho, perda das de perda."
     ),
+    "purchase_is_won": marked("Purchase leva o valor da venda: só uma etapa de ganho pode informá-lo."),
+    "entry_owes_nothing": marked(
+        "Os tickets começam nesta etapa sozinhos, sem ninguém decidir: ela não informa nada à Meta."
+    ),
+    "already_sent": marked("A Meta já aceitou este evento: não é enviado duas vezes."),
+    "being_sent": marked("Este evento está sendo enviado agora."),
+    "not_retryable": marked("Este evento não pode ser enviado de novo."),
+    "window_closed": marked("Este evento passou dos 7 dias que a Meta aceita."),
+    "duplicate_lead": marked("Outro ticket já informa este clique: seria contado duas vezes."),
+    "phrase_length": marked("A frase tem de 3 a 80 letras."),
     "stage_gone": marked("Esta etapa foi removida enquanto você olhava. Escolha outra."),
     "stage_has_tickets": marked("Escolha para onde vão os tickets desta etapa."),
     "stage_name_taken": marked("Já existe uma etapa com este nome."),

@@ -1,0 +1,1 @@
+"""Which ad: names and account of the ads that people came from."""

@@ -1,0 +1,223 @@
+"""The catalog of ads and what could not be looked up, at rest. One writer of `meta_ads` and `meta_ad_lookups`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+
+from whatrack.attribution import tracking
+from whatrack.attribution.tracking import NamedAd
+from whatrack.db import Connection
+
+AT_ONCE = 50  # what one call of Meta's takes
+LEASE = timedelta(seconds=60)
+FRESH = timedelta(days=1)  # a name this young needs no asking
+# Reasons after which a ticket still waits; the others end it, until somebody is connected or the pause is over.
+PASSING = ("throttled", "transient")
+PAUSES = tuple(timedelta(minutes=each) for each in (10, 60, 360, 1440, 4320, 10080))
+SHORT_PAUSES = tuple(timedelta(seconds=each) for each in (15, 60, 300, 900))
+
+# Distinct (organization, ad) that tickets wait for, without reading every ticket: from ticket_tracking_pending, one probe each.
+WAITING: LiteralString = """
+WITH RECURSIVE waiting AS (
+    (SELECT organization_id, meta_ad_id FROM ticket_tracking
+     WHERE meta_enrichment_status = 'PENDING' AND meta_ad_id IS NOT NULL ORDER BY organization_id, meta_ad_id LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM waiting w CROSS JOIN LATERAL (
+        SELECT k.organization_id, k.meta_ad_id FROM ticket_tracking k
+        WHERE k.meta_enrichment_status = 'PENDING' AND k.meta_ad_id IS NOT NULL
+        AND (k.organization_id, k.meta_ad_id) > (w.organization_id, w.meta_ad_id)
+        ORDER BY k.organization_id, k.meta_ad_id LIMIT 1) AS following
+)
+"""
+# Those that may be looked up now, and the refused ones whose pause is over: of one organization.
+DUE: LiteralString = f"""{WAITING}
+, due AS (
+    SELECT w.organization_id, w.meta_ad_id FROM waiting w LEFT JOIN meta_ad_lookups l USING (organization_id, meta_ad_id)
+    WHERE l.meta_ad_id IS NULL OR l.next_attempt_at <= now() OR l.reason <> ALL(%(passing)s)
+    UNION
+    SELECT organization_id, meta_ad_id FROM (SELECT organization_id, meta_ad_id FROM meta_ad_lookups
+        WHERE next_attempt_at <= now() ORDER BY next_attempt_at LIMIT %(limit)s) AS l
+), first AS (SELECT organization_id FROM due LIMIT 1)
+SELECT organization_id, due.meta_ad_id, a.fetched_at > now() - %(fresh)s AS fresh, a.meta_account_id, l.reason,
+       l.next_attempt_at > now() AS later, coalesce(l.attempts, 0) AS attempts
+FROM due JOIN first USING (organization_id)
+LEFT JOIN meta_ads a USING (organization_id, meta_ad_id) LEFT JOIN meta_ad_lookups l USING (organization_id, meta_ad_id)
+ORDER BY due.meta_ad_id LIMIT %(limit)s
+"""  # noqa: S608 - constants only
+# Only one process gets each: the row says until when it is being asked for.
+LEASE_ADS: LiteralString = """
+INSERT INTO meta_ad_lookups AS l (organization_id, meta_ad_id, asked_at, next_attempt_at)
+SELECT %(organization)s, ad, now(), now() + %(for)s FROM unnest(%(ads)s::text[]) AS ad ORDER BY ad
+ON CONFLICT (organization_id, meta_ad_id) DO UPDATE SET asked_at = now(), next_attempt_at = now() + %(for)s
+WHERE l.next_attempt_at <= now()
+RETURNING meta_ad_id
+"""
+REFUSE: LiteralString = """
+UPDATE meta_ad_lookups l SET reason = n.reason, attempts = l.attempts + 1, next_attempt_at = n.at
+FROM unnest(%(ads)s::text[], %(reasons)s::text[], %(ats)s::timestamptz[]) AS n (ad, reason, at)
+WHERE l.organization_id = %(organization)s AND l.meta_ad_id = n.ad
+"""
+FOUND: LiteralString = "DELETE FROM meta_ad_lookups WHERE organization_id = %s AND meta_ad_id = ANY(%s)"
+PUT: LiteralString = """
+INSERT INTO meta_ads (organization_id, meta_ad_id, name, effective_status, meta_ad_set_id, meta_ad_set_name, meta_campaign_id,
+                      meta_campaign_name, meta_account_id, fetched_at)
+SELECT %(organization)s, n.*, now() FROM unnest(%(id)s::text[], %(name)s::text[], %(status)s::text[], %(ad_set_id)s::text[],
+    %(ad_set_name)s::text[], %(campaign_id)s::text[], %(campaign_name)s::text[], %(account_id)s::text[]) AS n ORDER BY 1
+ON CONFLICT (organization_id, meta_ad_id) DO UPDATE SET name = excluded.name, effective_status = excluded.effective_status,
+    meta_ad_set_id = excluded.meta_ad_set_id, meta_ad_set_name = excluded.meta_ad_set_name, meta_campaign_id = excluded.meta_campaign_id,
+    meta_campaign_name = excluded.meta_campaign_name, meta_account_id = excluded.meta_account_id, fetched_at = now()
+"""
+KNOWN: LiteralString = """
+SELECT meta_ad_id AS ad_id, name, meta_ad_set_id AS ad_set_id, meta_ad_set_name AS ad_set_name, meta_campaign_id AS campaign_id,
+       meta_campaign_name AS campaign_name, meta_account_id AS account_id,
+       CASE WHEN effective_status IN ('DELETED', 'NOT_VISIBLE') THEN 'deleted' END AS remark
+FROM meta_ads WHERE organization_id = %s AND meta_ad_id = ANY(%s)
+"""
+RETRY: LiteralString = """
+UPDATE meta_ad_lookups SET next_attempt_at = now(), attempts = 0
+WHERE organization_id = %s AND reason IS NOT NULL AND (%s::text IS NULL OR meta_ad_id = %s)
+"""
+# An account that was not there when an ad was asked for may be the ad's.
+RETRY_WITH_ACCOUNT: LiteralString = """
+UPDATE meta_ad_lookups l SET next_attempt_at = now(), attempts = 0 WHERE reason IS NOT NULL AND next_attempt_at > now()
+AND EXISTS (SELECT FROM meta_ad_accounts a WHERE a.organization_id = l.organization_id AND a.created_at > l.asked_at)
+"""
+STALE: LiteralString = """
+SELECT organization_id, meta_account_id, array_agg(meta_ad_id) FROM (
+    SELECT organization_id, meta_account_id, meta_ad_id FROM meta_ads
+    WHERE fetched_at < now() - %(fresh)s AND effective_status IS DISTINCT FROM 'DELETED' ORDER BY fetched_at LIMIT %(limit)s
+) AS stale GROUP BY 1, 2 LIMIT 1
+"""
+GONE: LiteralString = """
+UPDATE meta_ads SET effective_status = 'NOT_VISIBLE', fetched_at = now() WHERE organization_id = %s AND meta_ad_id = ANY(%s)
+"""
+UNNAMED: LiteralString = """
+SELECT l.meta_ad_id, l.reason, l.attempts, l.asked_at, l.next_attempt_at,
+       (SELECT count(*) FROM ticket_tracking k WHERE k.organization_id = l.organization_id AND k.meta_ad_id = l.meta_ad_id) AS tickets
+FROM meta_ad_lookups l WHERE l.organization_id = %s AND l.reason IS NOT NULL ORDER BY l.asked_at DESC, l.meta_ad_id LIMIT %s
+"""
+
+
+class CatalogAd(msgspec.Struct, frozen=True):
+    """An ad as it is called today."""
+
+    id: str
+    name: str | None
+    status: str | None
+    ad_set_id: str | None
+    ad_set_name: str | None
+    campaign_id: str | None
+    campaign_name: str | None
+    account_id: str
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """An ad that tickets wait for. fresh: the catalog knows it; later: it was refused, and its pause is not over."""
+
+    organization_id: UUID
+    meta_ad_id: str
+    fresh: bool | None
+    meta_account_id: str | None
+    reason: str | None
+    later: bool | None
+    attempts: int
+
+
+class Unnamed(msgspec.Struct, frozen=True):
+    """An ad that could not be looked up, and how many tickets came by it."""
+
+    meta_ad_id: str
+    reason: str
+    attempts: int
+    asked_at: datetime
+    next_attempt_at: datetime
+    tickets: int
+
+
+async def due(conn: Connection) -> list[Wanted]:
+    """Up to 50 ads of one organization that something can be done about (system scope)."""
+    async with conn.cursor(row_factory=class_row(Wanted)) as cursor:
+        values = {"passing": list(PASSING), "limit": AT_ONCE, "fresh": FRESH}
+        return await (await cursor.execute(DUE, values)).fetchall()
+
+
+async def lease(conn: Connection, organization_id: UUID, ads: Collection[str]) -> list[str]:
+    """Which of these ads this process may ask for now."""
+    values = {"organization": organization_id, "ads": list(ads), "for": LEASE}
+    return [row[0] for row in await (await conn.execute(LEASE_ADS, values)).fetchall()]
+
+
+async def name_known(conn: Connection, organization_id: UUID, ads: Sequence[str]) -> None:
+    """Name the tickets of ads that the catalog knows."""
+    async with conn.cursor(row_factory=class_row(NamedAd)) as cursor:
+        known = await (await cursor.execute(KNOWN, [organization_id, list(ads)])).fetchall()
+    await tracking.name_ads(conn, organization_id, known)
+
+
+async def put(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:
+    """Write ads as they are called today."""
+    if ads:
+        columns = {name: [getattr(ad, name) for ad in ads] for name in CatalogAd.__struct_fields__}
+        await conn.execute(PUT, {**columns, "organization": organization_id})
+
+
+async def found(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:
+    """Ads that were looked up: into the catalog, and onto the tickets that wait for them."""
+    await put(conn, organization_id, ads)
+    ids = [ad.id for ad in ads]
+    await conn.execute(FOUND, [organization_id, ids])
+    await name_known(conn, organization_id, ids)
+
+
+async def refused(
+    conn: Connection,
+    organization_id: UUID,
+    reasons: Mapping[str, str],
+    attempts: Mapping[str, int],
+    now: datetime,
+    wait: timedelta | None = None,
+) -> None:
+    """Ads that could not be looked up: ad id → reason. wait: as Meta asked; else the pause grows with the attempts."""
+    if not reasons:
+        return
+    ats = [now + (wait or pause_after(reason, attempts.get(ad, 0))) for ad, reason in reasons.items()]
+    values = {"organization": organization_id, "ads": list(reasons), "reasons": list(reasons.values())}
+    await conn.execute(REFUSE, {**values, "ats": ats})
+    ended = {ad: reason for ad, reason in reasons.items() if reason not in PASSING}
+    await tracking.give_up_ads(conn, organization_id, ended)
+
+
+def pause_after(reason: str, attempts: int) -> timedelta:
+    """How long to leave an ad alone after so many refusals."""
+    pauses = SHORT_PAUSES if reason in PASSING else PAUSES
+    return pauses[min(attempts, len(pauses) - 1)]
+
+
+async def retry(conn: Connection, organization_id: UUID, ad_id: str | None = None) -> int:
+    """Ask again at once for what was refused: one ad, or all because a profile or account was added. How many."""
+    return (await conn.execute(RETRY, [organization_id, ad_id, ad_id])).rowcount
+
+
+async def retry_with_new_accounts(conn: Connection) -> int:
+    """Ask again where an ad account was added since (system scope). How many."""
+    return (await conn.execute(RETRY_WITH_ACCOUNT)).rowcount
+
+
+async def unnamed(conn: Connection, organization_id: UUID, limit: int = 200) -> list[Unnamed]:
+    """The ads without names, the last asked for first."""
+    async with conn.cursor(row_factory=class_row(Unnamed)) as cursor:
+        return await (await cursor.execute(UNNAMED, [organization_id, limit])).fetchall()
+
+
+async def stale(conn: Connection) -> tuple[UUID, str, list[str]] | None:
+    """(organization, account, ads) whose names are a day old (system scope); None when all are fresh."""
+    return await (await conn.execute(STALE, {"fresh": FRESH, "limit": AT_ONCE})).fetchone()
+
+
+async def gone(conn: Connection, organization_id: UUID, ads: Collection[str]) -> None:
+    """Ads that nobody shows any more; their last names stay."""
+    await conn.execute(GONE, [organization_id, list(ads)])
