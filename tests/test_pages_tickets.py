@@ -1,5 +1,6 @@
 """The ticket pages over HTTP, without JavaScript unless a test says so: what is shown, moved, refused and kept."""
 
+import io
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -402,7 +403,7 @@ async def test_refunds_stay_within_the_sale_and_its_dates(db: Database, service:
     async with visiting(db, service, shop) as browser:
         _, text = await get(browser, f"/tickets/{ticket}/move?stage={won}")
         today = (re.search(r'name="won_at" type="date" value="([0-9-]+)"', text) or [""])[1]
-        status, text, _ = await post(browser, refund, amount="1", refunded_at=today)
+        status, text, _ = await post(browser, refund, amount="1", refunded_at=today, version=1)
         assert (status, "Só um ticket ganho" in text) == (422, False)  # the form is not even shown
         await post(
             browser,
@@ -413,7 +414,12 @@ async def test_refunds_stay_within_the_sale_and_its_dates(db: Database, service:
             deal_value="100",
             won_at=today,
         )
-        status, _, _ = await post(browser, refund, amount="60,50", refunded_at=today, reason="Desistiu")
+        more: dict[str, Any] = {
+            "refunded_at": today,
+            "reason": "Desistiu",
+            "version": await version_of(db, ticket),
+        }
+        status, _, _ = await post(browser, refund, amount="60,50", **more)
         assert status == 303
         for amount, day in (
             ("39,51", today),
@@ -423,7 +429,8 @@ async def test_refunds_stay_within_the_sale_and_its_dates(db: Database, service:
             ("x", today),
             ("1", "x"),
         ):
-            status, text, _ = await post(browser, refund, amount=amount, refunded_at=day)
+            version = await version_of(db, ticket)
+            status, text, _ = await post(browser, refund, amount=amount, refunded_at=day, version=version)
             assert (status, "-error" in text) == (422, True), (amount, day)
         _, text = await get(browser, f"/tickets/{ticket}")
         assert "Reembolso de R$\xa060,50" in text
@@ -470,3 +477,152 @@ async def test_the_story_tells_why_this_ad(db: Database, service: str):
     assert [words for words in told if words not in text] == []
     assert "selected_ad_ids=88" in text
     assert f"https://wa.me/{ANA}" in text
+
+
+async def won_ticket(
+    db: Database, browser: aiohttp.ClientSession, shop: Shop, ticket: UUID, value: str
+) -> str:
+    """Wins the ticket today; answers today's date as the form had it."""
+    won = await stage_id(db, shop, "won")
+    _, text = await get(browser, f"/tickets/{ticket}/move?stage={won}")
+    today = (re.search(r'name="won_at" type="date" value="([0-9-]+)"', text) or [""])[1]
+    version = (await rows(db, "SELECT version FROM tickets WHERE id = %s", ticket))[0]["version"]
+    more: dict[str, Any] = {"answered": "yes", "deal_value": value, "won_at": today}
+    status, _, _ = await post(browser, f"/tickets/{ticket}/stage", stage=won, version=version, **more)
+    assert status == 303
+    return today
+
+
+async def version_of(db: Database, ticket: UUID) -> int:
+    return int((await rows(db, "SELECT version FROM tickets WHERE id = %s", ticket))[0]["version"])
+
+
+async def test_a_page_of_one_organization_changes_nothing_once_another_was_chosen(db: Database, service: str):
+    ours, _ticket = await shop_with_ticket(db)
+    async with visiting(db, service, ours) as browser:
+        form: dict[str, Any] = {"phone": "11 90000-0009", "name": "X"}
+        refused, text, _ = await post(browser, f"/tickets/new?organization={new_id()}", **form)
+        async with browser.get(
+            "/tickets", headers={"HX-Request": "true", "X-Organization": str(new_id())}
+        ) as answer:
+            polled = answer.status, answer.headers.get("hx-refresh")
+        taken, _, _ = await post(browser, f"/tickets/new?organization={ours.id}", **form)
+    assert (refused, "outra organização" in text) == (409, True)
+    assert polled == (204, "true")
+    assert taken == 303
+
+
+async def test_a_sale_with_refunds_is_not_undone_lost_or_worth_less_than_they(db: Database, service: str):
+    shop, ticket = await shop_with_ticket(db)
+    lost = await stage_id(db, shop, "lost")
+    async with visiting(db, service, shop) as browser:
+        today = await won_ticket(db, browser, shop, ticket, "1.000,00")
+        version = await version_of(db, ticket)
+        given: dict[str, Any] = {"amount": "400", "refunded_at": today, "version": version}
+        first, _, _ = await post(browser, f"/tickets/{ticket}/refunds", **given)
+        again, text, _ = await post(browser, f"/tickets/{ticket}/refunds", **given)
+        undone, undo_text, _ = await post(browser, f"/tickets/{ticket}/undo", htmx=True, version=version)
+        now = await version_of(db, ticket)
+        less, less_text, _ = await post(browser, f"/tickets/{ticket}/value", deal_value="399,99", version=now)
+        gone, _, _ = await post(browser, f"/tickets/{ticket}/value", deal_value="", version=now)
+        move: dict[str, Any] = {"stage": lost, "version": now, "answered": "yes", "lost_reason": "x"}
+        moved, moved_text, _ = await post(browser, f"/tickets/{ticket}/stage", htmx=True, **move)
+    assert (first, again, "Outra pessoa mudou" in text) == (303, 422, True)
+    assert (undone, "Outra pessoa mudou" in undo_text) == (200, True)
+    assert (less, "tem reembolsos" in less_text, gone) == (422, True, 422)
+    assert (moved, "tem reembolsos" in moved_text) == (200, True)
+    (row,) = await tickets(db)
+    assert (row["close_reason"], str(row["deal_value"])) == ("WON", "1000.00")
+    assert len(await rows(db, "SELECT id FROM ticket_refunds")) == 1
+
+
+@pytest.mark.parametrize("typed", ["USD 10", "$10", "US$ 10", "€ 10", "XYZ 10", "R$ R$ 10"])
+async def test_another_currency_is_refused_never_taken_for_ours(db: Database, service: str, typed: str):
+    shop, ticket = await shop_with_ticket(db)
+    async with visiting(db, service, shop) as browser:
+        refused, text, _ = await post(browser, f"/tickets/{ticket}/value", deal_value=typed, version=1)
+        taken, _, _ = await post(browser, f"/tickets/{ticket}/value", deal_value="BRL 10", version=1)
+    assert (refused, 'id="deal_value-error"' in text, taken) == (422, True, 303)
+
+
+async def test_who_takes_care_of_a_ticket_is_a_member_and_two_who_assign_are_told(db: Database, service: str):
+    shop, ticket = await shop_with_ticket(db)
+    async with visiting(db, service, shop) as browser:
+        me = (await rows(db, "SELECT id FROM users"))[0]["id"]
+        for wrong in ("zzz", new_id()):
+            status, text, _ = await post(browser, f"/tickets/{ticket}/owner", owner=wrong, version=1)
+            assert (status, 'id="owner-error"' in text) == (422, True)
+        status, _, _ = await post(browser, f"/tickets/{ticket}/owner", owner=me, version=1)
+        late, text, _ = await post(browser, f"/tickets/{ticket}/owner", owner="", version=1)
+    assert (status, late, "Outra pessoa mudou" in text) == (303, 422, True)
+    assert (await tickets(db))[0]["owner_id"] == me
+
+
+async def test_nothing_that_an_address_or_form_may_hold_is_a_500(db: Database, service: str):
+    shop, ticket = await shop_with_ticket(db)
+    async with visiting(db, service, shop, "owner") as browser:
+        for path in (
+            "/tickets?until=9999-12-31",
+            "/tickets?since=0001-01-01&view=list",
+            "/tickets?campaign=%00&ad=%00",
+        ):
+            assert (await get(browser, path))[0] == 200, path
+        assert (await get(browser, "/tickets/pictures/%00"))[0] == 404
+        for back in ("/tickets?q=日本", "/tickets\r\nX: y", "/tickets?q=a b"):
+            status, _, _ = await post(browser, f"/tickets/{ticket}/undo", htmx=True, version=1, back=back)
+            assert status in (200, 204), back
+        status, _, _ = await post(browser, f"/tickets/{ticket}/undo", version="0" * 40 + "1")
+        assert status < 500
+
+
+async def test_the_filters_survive_the_question_without_javascript(db: Database, service: str):
+    shop, ticket = await shop_with_ticket(db)
+    won = await stage_id(db, shop, "won")
+    async with visiting(db, service, shop) as browser:
+        _, _, headers = await post(
+            browser, f"/tickets/{ticket}/stage", stage=won, version=1, back="/tickets?q=a&owner=me&period=7"
+        )
+        _, text = await get(browser, headers["location"])
+    assert 'name="back" value="/tickets?q=a&amp;owner=me&amp;period=7"' in text
+
+
+async def test_after_signing_in_a_forms_own_address_leads_to_its_page(db: Database, service: str):
+    shop, ticket = await shop_with_ticket(db)
+    async with (
+        visiting(db, service, shop, "owner") as browser,
+        browser.get(f"/tickets/{ticket}/value", allow_redirects=False) as answer,
+    ):
+        assert (answer.status, answer.headers["location"]) == (303, f"/tickets/{ticket}")
+
+
+async def test_every_answer_of_the_site_carries_its_guards(db: Database, service: str):
+    shop, _ = await shop_with_ticket(db)
+    async with visiting(db, service, shop) as browser:
+        async with browser.post("/tickets/new", data=io.BytesIO(b"x" * 1_100_000)) as large:
+            headers = [large.headers]
+        for path in ("/tickets", "/nowhere", "/static/icon.svg", "/login"):
+            async with browser.get(path) as answer:
+                headers.append(answer.headers)
+    assert large.status == 413
+    for each in headers:
+        assert "default-src 'none'" in each["content-security-policy"]
+        assert each["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("en;q=0.1,pt;q=0.9", "pt-BR"),
+        ("en", "en"),
+        ("de,en;q=0.5", "en"),
+        ("", "pt-BR"),
+        ("en;q=x,pt-PT", "pt-BR"),
+        (",;", "pt-BR"),
+    ],
+)
+async def test_the_language_is_what_the_browser_wants_most(service: str, header: str, expected: str):
+    async with (
+        aiohttp.ClientSession(service) as stranger,
+        stranger.get("/login", headers={"Accept-Language": header}) as answer,
+    ):
+        assert f'<html lang="{expected}"' in await answer.text()
