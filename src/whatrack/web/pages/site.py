@@ -11,6 +11,7 @@ from whatrack.web.pages import (
     account,
     audit,
     data_deletion,
+    deliveries,
     failures,
     i18n,
     invite,
@@ -22,7 +23,9 @@ from whatrack.web.pages import (
     meta_ads,
     moves,
     number_new,
+    numbers,
     organization,
+    pictures,
     recover,
     second_step,
     setup,
@@ -34,10 +37,13 @@ from whatrack.web.pages.render import WEB, see
 from whatrack.web.pages.visitor import MaybeVisitor
 
 PAGES = (
+    pictures,
     tickets,
     moves,
     ticket,
     stages,
+    numbers,
+    deliveries,
     login,
     recover,
     setup,
