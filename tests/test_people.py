@@ -356,3 +356,27 @@ async def test_one_person_changes_between_their_organizations(db: Database, shop
         odd = await send(tab, "/organization/choose", organization="\0")
 
     assert (before.status, chosen.to, after.status, odd.status) == (200, "/", 403, 404)
+
+
+async def test_an_admin_makes_a_reset_link_only_for_who_has_no_more_than_this_organization(
+    db: Database, service: str
+):
+    ours, theirs = await make_shop(db, "nossa", waba="1"), await make_shop(db, "deles", waba="2")
+    alone = await make_person(db, ours, "agent")
+    both = await make_person(db, ours, "agent")
+    async with db.tenant(theirs.id) as conn:
+        await members.put(conn, theirs.id, both.id, "viewer")
+    browser = await sign_in(db, service, ours, "admin")
+    async with browser:
+        async with browser.post(f"/settings/members/{alone.id}/reset-link") as made:
+            text = await made.text()
+        async with browser.post(f"/settings/members/{both.id}/reset-link") as refused:
+            refused_text = await refused.text()
+    assert (made.status, "/reset/" in text) == (200, True)
+    assert (refused.status, "outras organizações" in refused_text, "/reset/" in refused_text) == (
+        409,
+        True,
+        False,
+    )
+    links = await rows(db, "SELECT user_id FROM one_time_links WHERE kind = 'reset'")
+    assert [row["user_id"] for row in links] == [alone.id]

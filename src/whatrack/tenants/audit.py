@@ -17,7 +17,7 @@ from whatrack.units import new_id
 
 # Every word that `action` may hold; web/pages/deeds.py says each in a sentence.
 Action = Literal[
-    "sign_in", "code_refused", "password_changed", "password_reset", "two_step_on", "two_step_off", "recovery_codes_made",
+    "sign_in", "code_refused", "password_changed", "password_reset", "reset_link_made", "two_step_on", "two_step_off", "recovery_codes_made",
     "organization_created", "organization_changed",
     "member_added", "member_joined", "member_role_changed", "member_removed", "invitation_sent", "invitation_withdrawn",
     "key_created", "key_revoked",

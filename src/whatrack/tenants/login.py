@@ -7,8 +7,9 @@ from uuid import UUID
 
 from whatrack.crypto import Sealer
 from whatrack.db import Database
-from whatrack.errors import bad_value
-from whatrack.tenants import audit, links, sessions, throttle, two_step, users
+from whatrack.errors import Refused, bad_value
+from whatrack.tenants import audit, links, members, sessions, throttle, two_step, users
+from whatrack.tenants.access import Access
 from whatrack.tenants.passwords import Passwords, check_new
 from whatrack.tenants.sessions import Place, Visitor
 from whatrack.tenants.users import Credentials
@@ -87,6 +88,27 @@ async def change_password(db: Database, passwords: Passwords, who: Visitor, pass
         await sessions.end_others(conn, who.user.id, who.session_id)
         await links.void(conn, "reset", who.user.id)
         await audit.record_everywhere(conn, who.user.id, "password_changed")
+
+
+async def reset_link(db: Database, access: Access, user_id: UUID) -> str:
+    """The path of a link with which a member chooses another password, for an admin to hand over.
+
+    Refused `belongs_elsewhere` for who operates the installation or is in other organizations too: with the link, an
+    admin of one organization would get into the others.
+    """
+    access.require("admin")
+    async with db.tenant(access.organization_id) as conn:
+        member = await members.one(conn, access.organization_id, user_id)
+    access.require(member.role)
+    async with db.system() as conn:
+        person = await users.by_id(conn, user_id)
+        if person.is_operator or await members.count_of(conn, user_id) > 1:
+            raise Refused("belongs_elsewhere", "This person has more than this organization.")
+        target = f"user:{user_id}"
+        await audit.record(
+            conn, access.organization_id, access.actor, "reset_link_made", target, {"name": person.name}
+        )
+        return await links.make(conn, "reset", user_id)
 
 
 async def reset_password(db: Database, passwords: Passwords, token: str, password: str) -> bool:

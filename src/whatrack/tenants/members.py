@@ -24,6 +24,7 @@ JOIN: LiteralString = """
 INSERT INTO memberships (organization_id, user_id, role) VALUES (%s, %s, %s)
 ON CONFLICT (organization_id, user_id) DO NOTHING
 """
+COUNT_OF: LiteralString = "SELECT count(*) FROM memberships WHERE user_id = %s"
 ALL: LiteralString = """
 SELECT u.id, u.name, u.email, m.role, m.created_at FROM memberships m JOIN users u ON u.id = m.user_id
 WHERE m.organization_id = %s ORDER BY lower(u.name), u.id
@@ -60,6 +61,12 @@ async def join(conn: Connection, organization_id: UUID, user_id: UUID, role: str
     if (await conn.execute(JOIN, [organization_id, user_id, role])).rowcount:
         actor = f"user:{user_id}"
         await audit.record(conn, organization_id, actor, "member_joined", actor, {"role": role})
+
+
+async def count_of(conn: Connection, user_id: UUID) -> int:
+    """How many organizations a person belongs to (system scope)."""
+    row = await (await conn.execute(COUNT_OF, [user_id])).fetchone()
+    return int(row[0]) if row else 0
 
 
 async def everyone(conn: Connection, organization_id: UUID) -> list[Member]:

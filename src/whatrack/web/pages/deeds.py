@@ -16,6 +16,7 @@ SENTENCES = {
     "code_refused": marked("Um código errado foi usado na conta de %(actor)s (endereço %(address)s)."),
     "password_changed": marked("%(actor)s trocou a própria senha."),
     "password_reset": marked("%(actor)s trocou a senha por um link."),
+    "reset_link_made": marked("%(actor)s criou um link para %(name)s trocar a senha."),
     "two_step_on": marked("%(actor)s ligou a verificação em duas etapas."),
     "two_step_off": marked("%(actor)s desligou a verificação em duas etapas."),
     "recovery_codes_made": marked("%(actor)s gerou novos códigos de recuperação."),

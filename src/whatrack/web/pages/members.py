@@ -10,7 +10,7 @@ from whatrack.crypto import Sealer
 from whatrack.db import Connection, Database
 from whatrack.errors import Refused
 from whatrack.settings import Settings
-from whatrack.tenants import emails, invitations, members, users
+from whatrack.tenants import emails, invitations, login, members, users
 from whatrack.tenants.access import RANK, Access
 from whatrack.tenants.members import Member
 from whatrack.tenants.users import parse_email
@@ -100,6 +100,22 @@ async def change_role(request: Request, db: Db, who: Admin, user_id: UUID) -> Re
         except Refused as error:
             form.refuse(error)
     return _one(request, who, found, form, 422)
+
+
+@router.post("/{user_id}/reset-link")
+async def make_reset_link(
+    request: Request, db: Db, who: Admin, settings: TheSettings, user_id: UUID
+) -> Response:
+    """A link with which the person chooses another password, to be handed over; shown this once."""
+    try:
+        path = await login.reset_link(db, who, user_id)
+    except Refused as error:
+        async with db.tenant(who.organization_id) as conn:
+            found = await members.one(conn, who.organization_id, user_id)
+        form = Form(role=found.role)
+        form.refuse(error)
+        return _one(request, who, found, form, error.status)
+    return page(request, "reset-link.html", link=settings.address + path)
 
 
 @router.post("/{user_id}/remove")

@@ -51,6 +51,9 @@ REFUSALS = {
     "amount_not_positive": marked("O valor precisa ser maior que zero."),
     "before_the_sale": marked("O reembolso não pode ser anterior à venda."),
     "in_the_future": marked("A data não pode estar no futuro."),
+    "belongs_elsewhere": marked(
+        "Esta pessoa também opera a instalação ou está em outras organizações: só quem opera a instalação pode criar o link, com “whatrack user reset-link”."
+    ),
     "has_refunds": marked(
         "Este ticket tem reembolsos: remova-os antes, ou mantenha a venda com valor e data que os comportem."
     ),
