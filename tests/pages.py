@@ -73,7 +73,37 @@ async def try_phrase(tab: Tab) -> None:
     await tab.get_by_text("teria").wait_for()
 
 
+async def switch_on(tab: Tab) -> None:
+    await tab.get_by_role("switch", name="Ligar Horizonte US").click()
+    await tab.get_by_role("dialog").wait_for()
+
+
+async def paste_what_is_no_dataset(tab: Tab) -> None:
+    await tab.get_by_label("Outro, pelo ID").check()
+    await tab.get_by_label("ID do dataset").fill("102290129340398")
+    await tab.get_by_role("button", name="Ligar conta").click()
+    await tab.get_by_text("Este é o ID de uma conta do WhatsApp").wait_for()
+
+
+async def send_half_a_token(tab: Tab) -> None:
+    await tab.get_by_label("ID do número de telefone").fill("+55 11")
+    await tab.get_by_label("Token de acesso").fill("EAA")
+    await tab.get_by_role("button", name="Conectar número").click()
+    await tab.get_by_role("alert").first.wait_for()
+
+
 PAGES = (
+    Page("meta", "/settings/meta"),
+    Page("meta-read", "/settings/meta?problem=state_expired", who="viewer"),
+    Page("meta-nothing", "/settings/meta?q=ninguem"),
+    Page("meta-dialog", "/settings/meta", steps=switch_on),
+    Page("meta-account", "/settings/meta/accounts/{account}"),
+    Page("meta-account-wrong", "/settings/meta/accounts/{account_off}", steps=paste_what_is_no_dataset),
+    Page("meta-token", "/settings/meta/token"),
+    Page("meta-remove", "/settings/meta/profiles/{profile}/remove"),
+    Page("number-new", "/settings/numbers/new"),
+    Page("number-new-wrong", "/settings/numbers/new", steps=send_half_a_token),
+    Page("data-deletion", "/data-deletion/{deletion}", who="nobody"),
     Page("login", "/login", who="nobody"),
     Page("login-wrong", "/login", who="nobody", steps=sign_in_wrongly),
     Page("forgot", "/forgot", who="nobody"),

@@ -20,10 +20,13 @@ from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.async_api import Browser, BrowserContext, Page, Response, async_playwright
 
 from tests import browser
+from tests.meta_site import connect_meta
 from tests.site import Site, make_second_home, make_site, open_doors, set_aside
 from tests.support import APP_SECRET, SEALER, VERIFY_TOKEN
 from whatrack.db import Database
 from whatrack.inbox import days
+from whatrack.sandbox.machine import Sandbox
+from whatrack.sandbox.server import served as served_sandbox
 from whatrack.settings import Settings
 from whatrack.web.app import Service
 
@@ -85,13 +88,12 @@ WEIGHT = """
 
 
 @contextmanager
-def serving(conninfo: str) -> Iterator[str]:
-    """The whole service in a thread of its own, loops included; its base URL."""
+def serving(conninfo: str, **more: str) -> Iterator[str]:
+    """The whole service in a thread of its own, loops included; its base URL. More: settings by their names."""
     listener = socket.create_server(("127.0.0.1", 0))
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    settings = Settings(
-        WHATSAPP_APP_SECRET=APP_SECRET, WHATSAPP_VERIFY_TOKEN=VERIFY_TOKEN, WHATRACK_BASE_URL=base_url
-    )
+    known = {"WHATSAPP_APP_SECRET": APP_SECRET, "WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN}
+    settings = Settings.model_validate({**known, "WHATRACK_BASE_URL": base_url, **more})
     app = Service(settings, Database(conninfo), SEALER, with_workers=True)
     config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, loop="asyncio")
     server = uvicorn.Server(config)
@@ -107,14 +109,23 @@ def serving(conninfo: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def served(site_conninfo: str) -> Iterator[str]:
-    """The base URL of the service that the browser tests look at."""
-    with serving(site_conninfo) as base_url:
-        yield base_url
+def sandbox() -> Sandbox:
+    """The Meta of the browser tests. Break no login of Thiago's or Viviane's: they are the sample organization's."""
+    return Sandbox()
+
+
+@pytest.fixture(scope="session")
+def served(site_conninfo: str, sandbox: Sandbox) -> Iterator[str]:
+    """The base URL of the service that the browser tests look at, beside a Meta of its own."""
+    app = sandbox.cast.ads_app
+    with served_sandbox(sandbox) as meta:
+        named = {"META_APP_ID": app.id, "META_APP_SECRET": app.secret}
+        with serving(site_conninfo, META_GRAPH_URL=meta, META_DIALOG_URL=meta, **named) as base_url:
+            yield base_url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def site(served: str, site_conninfo: str) -> AsyncIterator[Site]:
+async def site(served: str, site_conninfo: str, sandbox: Sandbox) -> AsyncIterator[Site]:
     """The sample organization, for all browser tests: look, do not change."""
     db = Database(site_conninfo)
     await db.open()
@@ -123,6 +134,7 @@ async def site(served: str, site_conninfo: str) -> AsyncIterator[Site]:
     await make_second_home(made)
     await set_aside(made)
     await open_doors(made)
+    await connect_meta(made, sandbox)
     yield made
     await db.close()
 

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from whatrack import demo as sample
 from whatrack import flow, installation
-from whatrack.cli import listing, people
+from whatrack.cli import keys, listing, people
 from whatrack.cli.common import as_json, find_organization, run, say, start
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Connection, Database
@@ -264,6 +264,7 @@ def api_key_create(slug: str | None, role: str | None, operator: bool, name: str
 
 
 cli.add_command(people.user)
+cli.add_command(keys.reseal)
 org.add_command(listing.orgs)
 number.add_command(listing.numbers)
 api_key.add_command(listing.keys)

@@ -9,6 +9,7 @@ from whatrack.contacts import activity
 from whatrack.inbox import intake, store
 from whatrack.settings import Settings
 from whatrack.web.api.caller import Db
+from whatrack.web.pages import meta_words
 from whatrack.web.pages.render import page
 from whatrack.web.pages.visitor import Member, SignedIn
 
@@ -22,6 +23,7 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
     settings: Settings = request.app.state.settings
     async with db.tenant(who.organization_id) as conn:
         numbers = await whatsapp_numbers.all_live(conn, who.organization_id)
+        connected = await whatsapp_numbers.connected(conn, who.organization_id)
         alive = await activity.of_organization(conn, who.organization_id)
         now = await database.now(conn)
     async with db.installation() as conn:
@@ -33,6 +35,8 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         request,
         "numbers.html",
         numbers=numbers,
+        connected=connected,
+        reason=meta_words.reason,
         alive=alive,
         quarantined=quarantined,
         everywhere=everywhere,
