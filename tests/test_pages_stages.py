@@ -124,7 +124,7 @@ async def test_a_stage_is_added_behind_the_last_of_its_group(db: Database, servi
         40,
         "pink",
     )
-    assert await deeds(db, shop) == [("stage_added", {**NEW, "role": None})]
+    assert await deeds(db, shop) == [("stage_added", {**NEW, "role": None, "event_name": None})]
 
 
 @pytest.mark.parametrize(

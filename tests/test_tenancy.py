@@ -73,6 +73,12 @@ async def tenant_tables(db: Database) -> list[Table]:
 
 
 SITE_ROWS = (
+    b"""INSERT INTO meta_conversion_attempts (organization_id, id, event_row_id, lease_id, number, dataset_id, request_size, started_at, request)
+        SELECT organization_id, %(id)s, id, %(id)s, 1, '1', 1, now(), '{}' FROM meta_conversion_events WHERE organization_id = %(organization)s""",
+    b"""INSERT INTO conversion_settings (organization_id, sale_phrase, updated_at) VALUES (%(organization)s, 'Venda', now())""",
+    b"""INSERT INTO dataset_test_codes VALUES (%(organization)s, '1', 'TEST1')""",
+    b"""INSERT INTO meta_ads (organization_id, meta_ad_id, meta_account_id, fetched_at) VALUES (%(organization)s, '1', '2', now())""",
+    b"""INSERT INTO meta_ad_lookups (organization_id, meta_ad_id, asked_at, next_attempt_at) VALUES (%(organization)s, '1', now(), now())""",
     b"""INSERT INTO invitations (organization_id, id, email, role, token_hash, invited_by, expires_at)
         VALUES (%(organization)s, %(id)s, 'b@example.com', 'viewer', uuid_send(%(id)s), 'system', now())""",
     b"""INSERT INTO ticket_refunds (organization_id, id, ticket_id, amount, currency, reason, refunded_at, created_at, actor)

@@ -43,8 +43,11 @@ PAGE: LiteralString = (
     "ORDER BY e.event_time DESC, e.id DESC LIMIT %(limit)s"
 )
 ONE: LiteralString = "SELECT " + COLUMNS + JOINS + "WHERE e.organization_id = %s AND e.id = %s"
-OF_TICKET: LiteralString = (
-    "SELECT " + COLUMNS + JOINS + "WHERE e.organization_id = %s AND e.ticket_id = %s ORDER BY e.created_at"
+OF_TICKETS: LiteralString = (
+    "SELECT "
+    + COLUMNS
+    + JOINS
+    + "WHERE e.organization_id = %s AND e.ticket_id = ANY(%s) ORDER BY e.created_at, e.event_name"
 )
 CONDITIONS: dict[str, LiteralString] = {
     "status": "e.status = ANY(%(status)s)",
@@ -135,9 +138,14 @@ async def one(conn: Connection, organization_id: UUID, event_id: UUID) -> dict[s
     return {**shown(rows[0]), "tries": await _rows(conn, ATTEMPTS, [organization_id, event_id])}
 
 
-async def of_ticket(conn: Connection, organization_id: UUID, ticket_id: UUID) -> list[dict[str, Any]]:
-    """What a ticket owes, in the order it came."""
-    return [shown(row) for row in await _rows(conn, OF_TICKET, [organization_id, ticket_id])]
+async def of_tickets(
+    conn: Connection, organization_id: UUID, tickets: list[UUID]
+) -> dict[UUID, list[dict[str, Any]]]:
+    """Ticket → what it owes, in the order it came; tickets that owe nothing are left out."""
+    found: dict[UUID, list[dict[str, Any]]] = {}
+    for row in await _rows(conn, OF_TICKETS, [organization_id, tickets]):
+        found.setdefault(row["ticket_id"], []).append(shown(row))
+    return found
 
 
 async def counts(conn: Connection, organization_id: UUID, since: datetime) -> dict[str, int]:

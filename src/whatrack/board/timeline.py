@@ -41,7 +41,7 @@ SELECT * FROM (
     FROM ticket_refunds r LEFT JOIN users u ON r.actor = 'user:' || u.id
     WHERE r.organization_id = %(organization)s AND r.ticket_id = %(ticket)s
     UNION ALL
-    SELECT coalesce(e.sent_at, e.created_at), e.id, 'conversion', json_build_object(
+    SELECT coalesce(e.sent_at, e.created_at + interval '1 microsecond'), e.id, 'conversion', json_build_object(
         'event_id', e.event_id, 'event_name', e.event_name, 'status', e.status, 'value', e.value::text, 'currency', e.currency,
         'event_time', e.event_time, 'sent_at', e.sent_at, 'closes_at', e.event_time + interval '168 hours', 'fbtrace_id', e.fbtrace_id,
         'error_code', e.error_code, 'hold_reason', e.hold_reason, 'was_unknown', e.was_unknown, 'row_id', e.id)

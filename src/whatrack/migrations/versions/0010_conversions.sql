@@ -23,7 +23,7 @@ CREATE TABLE meta_conversion_events (
     event_id text NOT NULL CHECK (length(event_id) <= 80), -- 'lead-<ticket>', 'purchase-<ticket>', '<snake_name>-<ticket>'
     status text NOT NULL CHECK (status IN ('PENDING', 'SENT', 'FAILED', 'CANCELLED', 'EXPIRED_WINDOW', 'SKIPPED_NO_CTWA',
         'SKIPPED_DUPLICATE_LEAD', 'SKIPPED_NO_DATASET', 'SKIPPED_ACCOUNT_INACTIVE')),
-    success boolean NOT NULL GENERATED ALWAYS AS (status = 'SENT') STORED,
+    success boolean NOT NULL DEFAULT false, -- SENT; the trigger keeps it
     ctwa_clid text,                -- as it was at the move; a later click never changes it
     ctwa_clid_hash bytea,          -- its SHA-256: a click id may be longer than an index entry
     meta_ad_id text,
@@ -57,6 +57,7 @@ CREATE TABLE meta_conversion_events (
     CHECK (event_name <> 'Purchase' OR value IS NOT NULL),
     CHECK (status <> 'PENDING' OR ctwa_clid IS NOT NULL),
     CHECK ((status = 'SENT') = (sent_at IS NOT NULL)),
+    CHECK (success = (status = 'SENT')),
     CHECK (status = 'PENDING' OR lease_id IS NULL)
 ) WITH (fillfactor = 80);
 -- One lead per click: a second ticket of the same click is SKIPPED_DUPLICATE_LEAD while the first is owed or sent.
@@ -77,6 +78,7 @@ CREATE FUNCTION check_conversion_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     allowed text[];
 BEGIN
+    NEW.success := NEW.status = 'SENT';
     IF TG_OP = 'INSERT' THEN
         IF NEW.status NOT IN ('PENDING', 'EXPIRED_WINDOW', 'SKIPPED_NO_CTWA', 'SKIPPED_DUPLICATE_LEAD') THEN
             RAISE EXCEPTION 'a conversion event cannot begin as %', NEW.status

@@ -148,6 +148,7 @@ class Ticket(BaseModel):
     owner: TicketOwner | None
     contact: TicketContact
     tracking: TicketTracking
+    conversion_events: list[TicketEvent]
     opened_at: datetime
     last_message_at: datetime | None
     closed_at: datetime | None
@@ -155,12 +156,6 @@ class Ticket(BaseModel):
     version: int
     created_at: datetime
     updated_at: datetime
-
-
-class WholeTicket(Ticket):
-    """A ticket with the events that Meta is owed for it."""
-
-    conversion_events: list[TicketEvent]
 
 
 class TicketPage(BaseModel):
@@ -220,7 +215,12 @@ class NewTicket(Move):
 
 async def _whole(conn: Connection, who: Member, ticket_id: UUID) -> dict[str, Any]:
     ticket = await board.one(conn, who.organization_id, ticket_id, phones=who.sees_phones)
-    return {**ticket, "conversion_events": await events.of_ticket(conn, who.organization_id, ticket_id)}
+    return (await _with_events(conn, who, [ticket]))[0]
+
+
+async def _with_events(conn: Connection, who: Member, tickets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    owed = await events.of_tickets(conn, who.organization_id, [ticket["id"] for ticket in tickets])
+    return [{**ticket, "conversion_events": owed.get(ticket["id"], [])} for ticket in tickets]
 
 
 @router.get("", response_model=TicketPage)
@@ -233,10 +233,11 @@ async def list_tickets(db: Db, who: Member, filters: Annotated[Filters, Query()]
             else None
         )
         query = TicketQuery(**{**filters.model_dump(), "stage": stage})
-        return await board.page(conn, who.organization_id, query, phones=who.sees_phones)
+        found = await board.page(conn, who.organization_id, query, phones=who.sees_phones)
+        return board.Page(await _with_events(conn, who, found.data), found.next)
 
 
-@router.post("", response_model=WholeTicket, status_code=201, responses=OF_CHANGE)
+@router.post("", response_model=Ticket, status_code=201, responses=OF_CHANGE)
 async def open_ticket(db: Db, who: Member, new: NewTicket) -> dict[str, Any]:
     """Open a ticket by hand; 409 `open_ticket_exists` when the contact has one on this number."""
     who.require("agent")
@@ -253,14 +254,14 @@ async def open_ticket(db: Db, who: Member, new: NewTicket) -> dict[str, Any]:
         return await _whole(conn, who, ticket_id)
 
 
-@router.get("/{ticket_id}", response_model=WholeTicket, responses=OF_ONE)
+@router.get("/{ticket_id}", response_model=Ticket, responses=OF_ONE)
 async def read_ticket(db: Db, who: Member, ticket_id: UUID) -> dict[str, Any]:
     """One ticket."""
     async with db.tenant(who.organization_id) as conn:
         return await _whole(conn, who, ticket_id)
 
 
-@router.patch("/{ticket_id}", response_model=WholeTicket, responses={**OF_ONE, **OF_CHANGE})
+@router.patch("/{ticket_id}", response_model=Ticket, responses={**OF_ONE, **OF_CHANGE})
 async def move_ticket(db: Db, who: Member, ticket_id: UUID, move: Move) -> dict[str, Any]:
     """Move a ticket, value it, win or lose it. 409 `stale` when `version` is no longer the ticket's."""
     who.require("agent")

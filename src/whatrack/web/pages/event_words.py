@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from whatrack.conversions import rules
 from whatrack.web.pages.i18n import _, marked
 
 # status → colour and word. The word always stands beside the colour.
@@ -165,8 +164,3 @@ def explained(event: dict[str, Any]) -> str:
     if status == "FAILED":
         return cause(event["error_code"])
     return _(EXPLAINED[status])
-
-
-def event_choices() -> list[tuple[str, str]]:
-    """The events that a stage may owe, each with what it is good for."""
-    return [(name, f"{name}: {_(NOTES[name])}") for name in rules.EVENT_NAMES]

@@ -173,7 +173,8 @@ def _form(request: Request, form: Form, stage: Stage | None, held: int) -> Respo
         groups=[(name, _(WORDS[name])) for name in GROUPS],
         roles=[("", _("Nenhum")), *((name, _(WORDS[name])) for name in GROUP_OF_ROLE)],
         colors=COLORS,
-        events=[("", _("Nenhum")), *event_words.event_choices()],
+        events=[("", _("Nenhum")), *((name, name) for name in rules.EVENT_NAMES)],
+        notes=[(name, _(event_words.NOTES[name])) for name in rules.EVENT_NAMES],
     )
 
 

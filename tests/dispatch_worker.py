@@ -1,0 +1,29 @@
+"""A process that sends what is owed until it is killed: python -m tests.dispatch_worker <conninfo> <graph url> <app id> <secrets…>."""
+
+import asyncio
+import sys
+from datetime import timedelta
+
+from tests.support import SEALER
+from whatrack.connections.keys import Keys
+from whatrack.conversions.dispatch import Dispatcher
+from whatrack.db import Database
+from whatrack.meta.graph import Graph
+from whatrack.meta.oauth import App
+from whatrack.sandbox.graph import NEWEST
+
+
+async def main(conninfo: str, url: str, app_id: str, secret: str, other: str) -> None:
+    db = Database(conninfo, max_size=2)
+    await db.open()
+    keys = Keys(SEALER, App(app_id, secret, url, NEWEST, ()), (other,))
+    graph = Graph(url, NEWEST, timeout_s=2.0)
+    dispatcher = Dispatcher(db.system, graph, keys, lease=timedelta(seconds=0.5))
+    print("ready", flush=True)
+    while True:
+        if not await dispatcher.step():
+            await asyncio.sleep(0.02)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
