@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -58,7 +59,8 @@ def planted_in(text: str) -> list[str]:
         "16505551234",
         "succulents",
     )
-    return [each for each in planted if each.lower() in text.lower()]
+    found = [each for each in planted if each.lower() in text.lower()]
+    return found + re.findall(r"EAA[0-9A-Za-z]{30,}", text)  # tokens that the sandbox gave out
 
 
 @pytest.fixture(scope="session")
