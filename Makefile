@@ -43,7 +43,7 @@ pictures: setup ## Save a picture of every page under pictures/, in both themes,
 
 words: setup ## Find the pages' texts and bring the English catalogue up to date; then translate what is empty
 	@mkdir -p var
-	$(BIN)/pybabel -q extract -F babel.cfg -k marked --no-location --sort-output --omit-header -o var/messages.pot .
+	$(BIN)/pybabel -q extract -F babel.cfg -k marked --ignore-dirs ".*" --no-location --sort-output --omit-header -o var/messages.pot .
 	$(BIN)/pybabel -q update -i var/messages.pot -d src/whatrack/web/locale -D messages --omit-header --no-fuzzy-matching --ignore-obsolete
 
 bench: setup ## Measure intake, drain and mixed load beside their peers; writes docs/benchmarks.md

@@ -34,7 +34,101 @@ async def try_phrase(tab: Tab) -> None:
     await tab.get_by_text("teria").wait_for()
 
 
+async def show_token(tab: Tab) -> None:
+    await tab.get_by_text("Mostrar o token").click()
+
+
+async def sign_in_wrongly(tab: Tab) -> None:
+    await tab.get_by_label("E-mail").fill("ninguem@example.com")
+    await tab.get_by_label("Senha").fill("nao-e-esta-senha")
+    await tab.get_by_role("button", name="Entrar").click()
+    await tab.get_by_role("alert").wait_for()
+
+
+async def invite_nobody(tab: Tab) -> None:
+    await tab.get_by_label("E-mail").fill("sem-arroba@x")
+    await tab.get_by_role("button", name="Convidar").click()
+    await tab.get_by_role("alert").wait_for()
+
+
+async def make_key(tab: Tab) -> None:
+    await tab.get_by_label("Nome").fill("Integração")
+    await tab.get_by_role("button", name="Criar").click()
+    await tab.get_by_text("wt_").first.wait_for()
+
+
+async def ask_for_value(tab: Tab) -> None:
+    await tab.get_by_role("button", name="Mover Ana Souza").click()
+    await tab.get_by_role("button", name="Ganho").click()
+    await tab.get_by_role("dialog").wait_for()
+
+
+async def send_no_value(tab: Tab) -> None:
+    await tab.get_by_label("Valor da venda").fill("1,234.56")
+    await tab.get_by_role("button", name="Salvar").click()
+    await tab.get_by_role("alert").first.wait_for()
+
+
+async def open_moves(tab: Tab) -> None:
+    await tab.get_by_role("button", name="Mover Carla Dias").click()
+
+
+async def switch_on(tab: Tab) -> None:
+    await tab.get_by_role("switch", name="Ligar Horizonte US").click()
+    await tab.get_by_role("dialog").wait_for()
+
+
+async def paste_what_is_no_dataset(tab: Tab) -> None:
+    await tab.get_by_label("Outro, pelo ID").check()
+    await tab.get_by_label("ID do dataset").fill("102290129340398")
+    await tab.get_by_role("button", name="Ligar conta").click()
+    await tab.get_by_text("Este é o ID de uma conta do WhatsApp").wait_for()
+
+
+async def send_half_a_token(tab: Tab) -> None:
+    await tab.get_by_label("ID do número de telefone").fill("+55 11")
+    await tab.get_by_label("Token de acesso").fill("EAA")
+    await tab.get_by_role("button", name="Conectar número").click()
+    await tab.get_by_role("alert").first.wait_for()
+
+
 PAGES = (
+    Page("meta", "/settings/meta"),
+    Page("meta-read", "/settings/meta?problem=state_expired", who="viewer"),
+    Page("meta-nothing", "/settings/meta?q=ninguem"),
+    Page("meta-dialog", "/settings/meta", steps=switch_on),
+    Page("meta-account", "/settings/meta/accounts/{account}"),
+    Page("meta-account-wrong", "/settings/meta/accounts/{account_off}", steps=paste_what_is_no_dataset),
+    Page("meta-token", "/settings/meta/token"),
+    Page("meta-remove", "/settings/meta/profiles/{profile}/remove"),
+    Page("number-new", "/settings/numbers/new"),
+    Page("number-new-wrong", "/settings/numbers/new", steps=send_half_a_token),
+    Page("data-deletion", "/data-deletion/{deletion}", who="nobody"),
+    Page("login", "/login", who="nobody"),
+    Page("login-wrong", "/login", who="nobody", steps=sign_in_wrongly),
+    Page("forgot", "/forgot", who="nobody"),
+    Page("reset", "{reset}", who="nobody"),
+    Page("enter", "{enter}", who="nobody"),
+    Page("invite", "{invite}", who="nobody"),
+    Page("gone", "/reset/used", who="nobody", status=404),
+    Page("account", "/account"),
+    Page("two-step", "/account/two-step"),
+    Page("settings", "/settings"),
+    Page("organization", "/settings/organization"),
+    Page("members", "/settings/members"),
+    Page("members-wrong", "/settings/members", steps=invite_nobody),
+    Page("keys", "/settings/keys"),
+    Page("key-new", "/settings/keys", steps=make_key),
+    Page("audit", "/settings/audit"),
+    Page("board-menu", "/tickets", steps=open_moves),
+    Page("board-dialog", "/tickets", steps=ask_for_value),
+    Page("board-viewer", "/tickets", who="viewer"),
+    Page("list-filters", "/tickets?view=list&source=ad&period=30"),
+    Page("list-nothing", "/tickets?view=list&q=ninguem"),
+    Page("ticket-won", "/tickets/{ticket_won}"),
+    Page("ticket-long", "/tickets/{ticket_long}"),
+    Page("ticket-post", "/tickets/{ticket_post}", who="viewer"),
+    Page("move-wrong", "/tickets/{ticket}/move?stage=ganho", steps=send_no_value),
     Page("board", "/tickets"),
     Page("list", "/tickets?view=list"),
     Page("ticket", "/tickets/{ticket}"),
@@ -54,6 +148,13 @@ PAGES = (
     Page("events-ads", "/events/ads"),
     Page("conversions", "/settings/conversions"),
     Page("conversions-tried", "/settings/conversions", steps=try_phrase),
+    Page("numbers", "/settings/numbers", who="operator", steps=show_token),
+    Page("numbers-read", "/settings/numbers", who="viewer"),
+    Page("deliveries", "/deliveries", who="operator"),
+    Page("deliveries-pending", "/deliveries?state=pending", who="operator"),
+    Page("deliveries-failed", "/deliveries?state=failed", who="operator"),
+    Page("deliveries-quarantined", "/deliveries?state=quarantined", who="operator"),
+    Page("delivery", "/deliveries/{failed}", who="operator"),
     Page("not-found", "/nowhere", status=404),
     Page("forbidden", "/tickets", who="stranger", status=403),
 )

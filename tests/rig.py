@@ -11,19 +11,22 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
 import uvicorn
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.async_api import Browser, BrowserContext, Page, Response, async_playwright
 
 from tests import browser
-from tests.site import Site, make_second_home, make_site, set_aside
+from tests.meta_site import connect_meta
+from tests.site import Site, make_second_home, make_site, open_doors, set_aside
 from tests.support import APP_SECRET, SEALER, VERIFY_TOKEN
 from whatrack.db import Database
 from whatrack.inbox import days
+from whatrack.sandbox.machine import Sandbox
+from whatrack.sandbox.server import served as served_sandbox
 from whatrack.settings import Settings
 from whatrack.web.app import Service
 
@@ -34,12 +37,14 @@ BROWSER = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 WIDTHS = {1440: 900, 390: 844}
-THEMES = ("light", "dark")
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TELL_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
 """
-AXE_OPTIONS = {"rules": {"target-size": {"enabled": True}}}
+AXE_OPTIONS: dict[str, Any] = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+# What a theme can break.
+OF_COLOR = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 # Classes of the page that no rule of its style sheets names; [[class, an element that has it]].
 UNRULED = """
 () => {
@@ -83,13 +88,12 @@ WEIGHT = """
 
 
 @contextmanager
-def serving(conninfo: str) -> Iterator[str]:
-    """The whole service in a thread of its own, loops included; its base URL."""
+def serving(conninfo: str, **more: str) -> Iterator[str]:
+    """The whole service in a thread of its own, loops included; its base URL. More: settings by their names."""
     listener = socket.create_server(("127.0.0.1", 0))
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    settings = Settings(
-        WHATSAPP_APP_SECRET=APP_SECRET, WHATSAPP_VERIFY_TOKEN=VERIFY_TOKEN, WHATRACK_BASE_URL=base_url
-    )
+    known = {"WHATSAPP_APP_SECRET": APP_SECRET, "WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN}
+    settings = Settings.model_validate({**known, "WHATRACK_BASE_URL": base_url, **more})
     app = Service(settings, Database(conninfo), SEALER, with_workers=True)
     config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, loop="asyncio")
     server = uvicorn.Server(config)
@@ -105,21 +109,32 @@ def serving(conninfo: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def served(site_conninfo: str) -> Iterator[str]:
-    """The base URL of the service that the browser tests look at."""
-    with serving(site_conninfo) as base_url:
-        yield base_url
+def sandbox() -> Sandbox:
+    """The Meta of the browser tests. Break no login of Thiago's or Viviane's: they are the sample organization's."""
+    return Sandbox()
+
+
+@pytest.fixture(scope="session")
+def served(site_conninfo: str, sandbox: Sandbox) -> Iterator[str]:
+    """The base URL of the service that the browser tests look at, beside a Meta of its own."""
+    app = sandbox.cast.ads_app
+    with served_sandbox(sandbox) as meta:
+        named = {"META_APP_ID": app.id, "META_APP_SECRET": app.secret}
+        with serving(site_conninfo, META_GRAPH_URL=meta, META_DIALOG_URL=meta, **named) as base_url:
+            yield base_url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def site(served: str, site_conninfo: str) -> AsyncIterator[Site]:
+async def site(served: str, site_conninfo: str, sandbox: Sandbox) -> AsyncIterator[Site]:
     """The sample organization, for all browser tests: look, do not change."""
     db = Database(site_conninfo)
     await db.open()
     await days.ensure_days(db)
     made = await make_site(db, served)
     await make_second_home(made)
-    await set_aside(db)
+    await set_aside(made)
+    await open_doors(made)
+    await connect_meta(made, sandbox)
     yield made
     await db.close()
 
@@ -216,13 +231,16 @@ async def visit(chromium: Browser, site: Site) -> AsyncIterator[Visit]:
     assert opened.wrong == []
 
 
-async def looks_right(page: Page) -> None:
-    """Axe finds nothing, nothing scrolls sideways, every class has a rule."""
+async def looks_right(page: Page, *, colors_only: bool = False) -> None:
+    """Axe finds nothing, nothing scrolls sideways, every class has a rule. colors_only: all else was found right before."""
     await page.evaluate(SETTLED)
     wide, unruled = await page.evaluate(SIDEWAYS), await page.evaluate(UNRULED)
     assert not wide, f"wider than the screen: {wide}"
     assert not unruled, f"classes without a rule in app.css: {unruled}"
-    results = await Axe().run(page, options=AXE_OPTIONS)
+    if not await page.evaluate("() => 'axe' in window"):
+        await page.evaluate(AXE_SCRIPT)
+    options = AXE_OPTIONS | (OF_COLOR if colors_only else {})
+    results = AxeResults(await page.evaluate("(options) => axe.run(options)", options))
     assert results.violations_count == 0, results.generate_report()
 
 

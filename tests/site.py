@@ -1,5 +1,7 @@
 """An organization as it may look after a month, for the tests of its pages: people, tickets, deliveries set aside."""
 
+import struct
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,7 +15,8 @@ from tests.support import NOON, WABA, ad, body, change, message, phone_number_id
 from whatrack import flow
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Database
-from whatrack.tenants import members, sessions, users
+from whatrack.tenants import api_keys, invitations, links, members, sessions, users
+from whatrack.tenants.access import Access
 from whatrack.tenants.organizations import Organization
 from whatrack.tenants.users import User
 from whatrack.tickets.moves import Change
@@ -89,6 +92,7 @@ async def make_site(db: Database, base_url: str, slug: str = "clinica-sorriso") 
     await flow.register_number(db, WhatsappNumber(organization.id, number, WABA, "+55 11 3555-0100"))
     site = Site(base_url, db, organization, number, await make_people(db, organization))
     await process(db, *_conversations(number))
+    await _give_picture(site)
     await _move_all(site)
     await _places(site)
     await _events(site)
@@ -104,9 +108,25 @@ async def make_second_home(site: Site) -> None:
         await members.put(conn, second.id, site.people["owner"].id, "owner")
 
 
-async def set_aside(db: Database) -> None:
-    """A delivery that failed and one that is quarantined."""
-    await process(db, b'{"not": "a webhook"}', body(change("777000777", message("5511955550000"))))
+async def set_aside(site: Site) -> None:
+    """A delivery that failed ({failed} in addresses) and one that is quarantined."""
+    nobody, not_live = message(None, text="Quem sou eu?"), message("5511955550000")
+    await process(site.db, body(change(site.number, nobody)), body(change("777000777", not_live)))
+    (failed,) = await rows(site.db, "SELECT day, id FROM delivery_exceptions WHERE state = 'failed'")
+    site.places["failed"] = f"{failed['day']}/{failed['id']}"
+
+
+async def open_doors(site: Site) -> None:
+    """Links that work once: {reset}, {enter}, {invite}; and an API key among the keys."""
+    people = site.people
+    async with site.db.system() as conn:
+        site.places["reset"] = await links.make(conn, "reset", people["viewer"].id)
+        site.places["enter"] = await links.make(conn, "sign_in", people["viewer"].id)
+        await api_keys.create(conn, site.organization.id, "agent", "Planilha de vendas do financeiro")
+    async with site.db.tenant(site.organization.id) as conn:
+        owner = Access(site.organization.id, "owner", people["owner"].actor)
+        token = await invitations.put(conn, owner, "nova.pessoa@example.com", "agent")
+    site.places["invite"] = token if token.startswith("/") else f"/invite/{token}"
 
 
 def _conversations(number: str) -> Iterable[bytes]:
@@ -123,6 +143,27 @@ def _conversations(number: str) -> Iterable[bytes]:
         first = message(wa_id, at=at, text="Oi, vi o anúncio e queria saber o valor", referral=referral)
         second = message(wa_id, at=at + timedelta(minutes=4), text="Pode ser na quinta?")
         yield body(change(number, first, second, contacts=person))
+
+
+async def _give_picture(site: Site) -> None:
+    """A plain green picture for one of the ads, as wide as ads are."""
+    async with site.db.tenant(site.organization.id) as conn:
+        await conn.execute(
+            """INSERT INTO ad_pictures (organization_id, source_id, url, state, media_type, bytes, next_attempt_at)
+               VALUES (%s, %s, 'https://scontent.fbcdn.net/a.png', 'had', 'image/png', %s, now())""",
+            [site.organization.id, WHITENING, _plain_png(600, 315, (20, 160, 110))],
+        )
+
+
+def _plain_png(width: int, height: int, color: tuple[int, int, int]) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + bytes(color) * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 async def _move_all(site: Site) -> None:

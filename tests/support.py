@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import aiohttp
 from psycopg.rows import dict_row
+from yarl import URL
 
 from whatrack import flow
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
@@ -17,7 +19,10 @@ from whatrack.crypto import Sealer
 from whatrack.db import Database
 from whatrack.inbox import store
 from whatrack.meta import webhook
+from whatrack.tenants import members, sessions, users
 from whatrack.tenants.organizations import Organization
+from whatrack.tenants.passwords import Passwords
+from whatrack.tenants.users import User
 from whatrack.units import new_id
 from whatrack.workers import Drain
 
@@ -25,6 +30,7 @@ PAYLOADS = Path(__file__).parent / "payloads"
 APP_SECRET = "planted-app-secret-5f2a"
 SECRET_KEY = "planted-secret-key-of-at-least-32-characters-1c0d"
 VERIFY_TOKEN = "planted-verify-token-77c1"
+PASSWORD = "planted-passphrase-9b2e"
 SEALER = Sealer([SECRET_KEY])
 # Planted in messages throughout the suite; the log test looks for them.
 PHONE = "5511987654321"
@@ -34,6 +40,7 @@ WABA = "102290129340398"
 NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
 
 _numbers = itertools.count(100_000)
+_people = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -168,3 +175,53 @@ async def tickets(db: Database) -> list[dict[str, Any]]:
            JOIN ticket_tracking k ON k.organization_id = t.organization_id AND k.ticket_id = t.id
            ORDER BY t.opened_at, t.created_at, t.id""",
     )
+
+
+async def make_person(
+    db: Database,
+    shop: Shop | None = None,
+    role: str = "owner",
+    *,
+    email: str = "",
+    password: str = "",
+    **more: Any,
+) -> User:
+    """Somebody with an account; with a password only when one is given, because hashing takes time."""
+    number = next(_people)
+    hashed = await Passwords(1024).hash(password) if password else None
+    async with db.system() as conn:
+        person = await users.create(
+            conn,
+            email=email or f"pessoa-{number}@example.com",
+            name=more.pop("name", f"Pessoa {number}"),
+            password_hash=hashed,
+            **more,
+        )
+        if shop:
+            await members.put(conn, shop.id, person.id, role)
+    return person
+
+
+async def sign_in(
+    db: Database,
+    service: str,
+    shop: Shop | None,
+    role: str = "owner",
+    *,
+    person: User | None = None,
+    **more: Any,
+) -> aiohttp.ClientSession:
+    """A browser in which a person is signed in: a new one with this role, or one who is there. Close it at the end."""
+    person = person or await make_person(db, shop, role, **more)
+    async with db.installation() as conn:
+        token = await sessions.start(
+            conn, person.id, agent="tests", address="127.0.0.1", organization_id=shop.id if shop else None
+        )
+    browser = stranger(service)
+    browser.cookie_jar.update_cookies({"whatrack": token}, URL(service))
+    return browser
+
+
+def stranger(service: str) -> aiohttp.ClientSession:
+    """A browser in which nobody is signed in; it keeps cookies and follows redirects."""
+    return aiohttp.ClientSession(service, cookie_jar=aiohttp.CookieJar(unsafe=True))

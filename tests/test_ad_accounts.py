@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.connecting import Office, a_meta_and_service, a_service, an_office, colleague
+from tests.connecting import ADS, Office, a_meta_and_service, a_service, an_office, colleague
 from tests.support import make_shop, rows
 from whatrack.db import Database
 from whatrack.sandbox import trouble
-from whatrack.sandbox.build import add_account
+from whatrack.sandbox.build import WHATSAPP_SCOPES, add_account, issue_token
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.state import Dataset
 
@@ -403,12 +403,11 @@ async def test_the_whatsapps_dataset_is_made_by_a_profile_that_may(office: Offic
     _, text = await office.page(where)
     assert "whatsapp_business_manage_events" in text
 
-    await office.connect(
-        cast.thiago, "ads_read", "whatsapp_business_management", "whatsapp_business_manage_events"
-    )
+    token = issue_token(office.sandbox.world, cast.ads_app, cast.thiago, (*ADS, *WHATSAPP_SCOPES), 5_000_000)
+    assert (await office.call("POST", "/connections", json={"access_token": token.value}))[0] == 200
     _, _, where = await office.post(f"/settings/meta/datasets/{waba}")
     _, text = await office.page(where)
-    assert f"Dataset do WhatsApp pronto: {cast.waba.dataset_id}." in text
+    assert f"Dataset do WhatsApp pronto: {cast.waba.dataset_id}." in text, where
     other = await make_shop(office.db, "outra", waba=cast.other_waba.id)
     async with colleague(office, "owner", other) as stranger:
         assert (await stranger.post(f"/settings/meta/datasets/{waba}"))[0] == 404

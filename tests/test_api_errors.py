@@ -26,6 +26,7 @@ from whatrack.units import new_id
 from whatrack.web.app import MAX_BODY, Service, build_app
 
 DELIVERIES = "/api/v1/deliveries"
+META = "/api/v1/meta-ads"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -262,6 +263,10 @@ async def test_the_openapi_document_is_whole_and_names_every_address(
     assert {(path, method) for path, methods in paths.items() for method in methods} == {
         ("/api/v1/whatsapp/webhook", "get"), ("/api/v1/whatsapp/webhook", "post"), (TICKETS, "get"), (TICKETS, "post"),
         (f"{TICKETS}/{{ticket_id}}", "get"), (f"{TICKETS}/{{ticket_id}}", "patch"), (f"{TICKETS}/{{ticket_id}}/timeline", "get"),
+        (f"{META}/connect", "get"), (f"{META}/callback", "get"), (f"{META}/connections", "get"), (f"{META}/connections", "post"),
+        (f"{META}/connections/{{connection_id}}", "delete"), (f"{META}/ad-accounts", "get"), (f"{META}/ad-accounts/{{account_id}}", "get"),
+        (f"{META}/ad-accounts/{{account_id}}/datasets", "get"), (f"{META}/ad-accounts/{{account_id}}/config", "put"),
+        (f"{META}/deauthorize", "post"), (f"{META}/data-deletion", "post"),
         (EVENTS, "get"), (f"{EVENTS}/{{event_id}}", "get"), (f"{EVENTS}/{{event_id}}/retry", "post"),
         (DELIVERIES, "get"), (f"{DELIVERIES}/replay", "post"), ("/healthz", "get"), ("/readyz", "get"), ("/metrics", "get"),
     }  # fmt: skip
@@ -272,7 +277,7 @@ async def test_the_openapi_document_is_whole_and_names_every_address(
         assert named == set(re.findall(r"{(\w+)}", path))
         assert all({"name", "in", "schema"} <= set(parameter) for parameter in each.get("parameters", []))
         assert all(response["description"] for response in each["responses"].values())
-        if path.startswith((TICKETS, DELIVERIES, EVENTS)):
+        if path.startswith((TICKETS, DELIVERIES, EVENTS, f"{META}/connections", f"{META}/ad-accounts")):
             assert each["security"] == [{"HTTPBearer": []}]
             assert {"401", "403", "422", "503"} <= set(each["responses"])
             errors = [content for status, content in each["responses"].items() if status >= "400"]

@@ -864,3 +864,21 @@ async def test_the_timeline_tells_when_a_ticket_expired(web: aiohttp.ClientSessi
 
     assert [each["kind"] for each in data] == ["message", "expired"]
     assert datetime.fromisoformat(data[1]["at"]) == NOON - timedelta(days=10)
+
+
+async def test_a_null_value_takes_the_value_away_but_not_from_a_sale(
+    web: aiohttp.ClientSession, db: Database
+):
+    shop = await make_shop(db)
+    await process(db, body(change(shop.number, message(PHONE, text="Oi"))))
+    api = await api_of(web, db, shop)
+    (ticket_id,) = await api.ids()
+    await api.patch(ticket_id, deal_value="10")
+
+    cleared = await api.patch(ticket_id, deal_value=None)
+    await api.patch(ticket_id, stage="ganho", deal_value="10")
+    refused = await api.patch(ticket_id, deal_value=None)
+
+    assert (cleared.status, cleared.json["deal_value"]) == (200, None)
+    assert (refused.status, refused.code) == (422, "deal_value_required")
+    assert (await api.one(ticket_id))["deal_value"] == "10.00"

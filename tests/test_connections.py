@@ -419,7 +419,7 @@ async def test_people_are_told_ten_three_and_one_day_before_a_profile_ends(offic
     (mail, *_) = await rows(office.db, "SELECT sealed FROM emails")
     assert "Thiago Gontijo" in SEALER.open(mail["sealed"])
     _, text = await office.page("/settings/meta")
-    assert "Expira em 0 dias" in text
+    assert "Expira hoje" in text
 
 
 async def test_disconnecting_keeps_the_accounts_settings_and_another_profile_takes_over(office: Office):

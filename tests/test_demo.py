@@ -14,6 +14,8 @@ import pytest
 
 from tests.test_cli import Commands, database_of, is_stopped, until
 from whatrack import demo, embedded
+from whatrack.demo.traffic import Afternoon
+from whatrack.sandbox.machine import Sandbox
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -59,20 +61,23 @@ def test_the_demo_prints_the_tickets_of_at_least_eight_ad_clicks(
     table = [re.split(r"\s{2,}", line) for line in lines[head + 1 : lines.index("", head)]]
     assert all(len(row) == 6 for row in table)
     credit = {row[0]: (row[3], row[4]) for row in table}
-    assert credit["Ana Prado"] == ("ad 120226305854810726 (Limpeza a R$ 99)", "Aff-ana-2")
-    assert credit["Bruno Lima"] == (
-        "ad 120226305854811044 (Aparelho)",
-        "Aff-bruno-2",
-    )  # with and without the 9
-    assert credit["Carla Dias"] == ("ad 120226305854810726 (Limpeza a R$ 99)", "—")
+    ads = {
+        name: credited.partition("(")[2].rstrip(")")
+        for name, (credited, _) in credit.items()
+        if credited.startswith("ad ")
+    }
+    assert ads == {
+        "Ana Prado": "Limpeza a R$ 99", "Bruno Lima": "Aparelho", "Carla Dias": "Limpeza a R$ 99",
+        "Elisa Melo": "Aparelho", "Fábio Nunes": "Clareamento", "Hugo Reis": "Aparelho",
+    }  # fmt: skip
     assert credit["Davi Rocha"][0].startswith("post ")
-    assert credit["Elisa Melo"] == (
-        "ad 120226305854811044 (Aparelho)",
-        "Aff-elisa-new",
-    )  # the late one changed nothing
     assert credit["Gabi Souza"] == ("—", "—")
+    assert credit["Carla Dias"][1] == "—"  # from WhatsApp Status: no click id
+    assert all(
+        click.startswith("Af") for name, (_, click) in credit.items() if name in ads and name != "Carla Dias"
+    )
     assert f"{len(table)} tickets." in lines
-    sent = json.dumps(list(demo.sample_bodies(1_800_000_000)))
+    sent = json.dumps(list(Afternoon(Sandbox(), 1_800_000_000).bodies()))
     assert len(re.findall(r'"source_type": "ad"', sent)) >= 8
     assert (Path(where["WHATRACK_DATA_DIR"])).exists() is False  # the real one is not touched
 

@@ -287,7 +287,7 @@ def test_the_role_owns_its_database_and_can_do_no_more(running: Running) -> None
         ("lc_messages", "C"),
         ("TimeZone", "UTC"),
         ("jit", "off"),
-        ("max_wal_size", "2GB"),
+        ("max_wal_size", "4GB"),
         ("max_connections", "100"),
         ("fsync", "on"),
         ("synchronous_commit", "on"),

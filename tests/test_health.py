@@ -108,3 +108,10 @@ async def test_the_metrics_count_what_came_and_name_nobody(web: aiohttp.ClientSe
     assert planted_in(after) == []
     assert shop.number not in after
     assert PHONE not in after
+
+
+async def test_a_head_request_asks_the_same_without_the_body(service: str):
+    async with aiohttp.ClientSession(service) as session:
+        for path in ("/healthz", "/readyz"):
+            async with session.head(path) as answer:
+                assert (answer.status, await answer.read()) == (200, b"")

@@ -286,7 +286,8 @@ async def test_a_replay_in_another_order_beside_new_deliveries_ends_as_if_there_
     expected = comparable(await story(db))
     async with db.system() as conn:
         await conn.execute(
-            "TRUNCATE contacts, messages, webhook_deliveries, delivery_queue, number_day_counters CASCADE"
+            "TRUNCATE contacts, contact_identities, ticket_tracking, meta_attribution_history, messages, webhook_deliveries,"
+            " delivery_queue, number_day_counters CASCADE"
         )
 
     await process(db, *old)

@@ -117,7 +117,12 @@ def test_each_secret_may_come_from_a_file_with_a_newline_at_its_end(
 
     settings = load_settings()
 
-    single = (settings.database_url, settings.whatsapp_verify_token, settings.smtp_password)
+    single = (
+        settings.database_url,
+        settings.whatsapp_verify_token,
+        settings.smtp_password,
+        settings.meta_app_secret,
+    )
     secrets = (*single, *settings.whatsapp_app_secrets, *settings.secret_keys)
     assert [each.get_secret_value() for each in secrets if each] == [value]
 

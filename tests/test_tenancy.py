@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import errors, sql
+from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import URL
@@ -343,3 +343,20 @@ async def test_a_superuser_takes_the_applications_role_in_every_transaction(bypa
 
 
 OWNERS = "SELECT DISTINCT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+
+
+async def test_connections_that_died_while_idle_are_replaced_unseen(db: Database):
+    async with db.installation() as one, db.installation() as other:  # two in the pool
+        assert one is not other
+    async with db.installation() as conn:
+        await conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user"
+        )
+        gone = conn
+    gone_too = await AsyncConnection.connect(db.conninfo, autocommit=True)
+    await gone_too.execute("SELECT pg_terminate_backend(%s)", [gone.info.backend_pid])
+    await gone_too.close()
+
+    for _ in range(3):
+        async with db.installation() as conn:
+            assert (await first(conn, b"SELECT 1"))[0] == 1

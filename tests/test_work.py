@@ -319,7 +319,8 @@ async def test_four_workers_end_as_one_does(db: Database, conninfo: str):
     by_one = comparable(await story(db))
     async with db.system() as conn:
         await conn.execute(
-            "TRUNCATE contacts, messages, webhook_deliveries, delivery_queue, number_day_counters CASCADE"
+            "TRUNCATE contacts, contact_identities, ticket_tracking, meta_attribution_history, messages, webhook_deliveries,"
+            " delivery_queue, number_day_counters CASCADE"
         )
 
     await arrive(db, *texts)

@@ -79,8 +79,8 @@ class Database:
 
     @asynccontextmanager
     async def _scoped(self, scope: UUID) -> AsyncIterator[Connection]:
-        async with self._pool.connection() as conn:
-            await self.begin(conn, scope)
+        conn = await self._begun(scope)
+        try:
             try:
                 yield conn
             except BaseException:
@@ -88,6 +88,23 @@ class Database:
                     await conn.rollback()
                 raise
             await conn.commit()
+        finally:
+            await self._pool.putconn(conn)
+
+    async def _begun(self, scope: UUID) -> Connection:
+        """A connection in a transaction. One that died in the pool, as all do when the server restarts, is replaced."""
+        for attempt in range(self._pool.max_size + 1):
+            conn = await self._pool.getconn()
+            try:
+                await self.begin(conn, scope)
+            except BaseException as error:
+                died = conn.broken and isinstance(error, OperationalError)
+                await self._pool.putconn(conn)
+                if not died or attempt == self._pool.max_size:
+                    raise
+            else:
+                return conn
+        raise RuntimeError("unreachable: the last attempt raises")
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Connection]:

@@ -17,12 +17,12 @@ from uuid import UUID
 import msgspec
 
 from whatrack import db as database
-from whatrack.attribution import tracking
+from whatrack.attribution import pictures, tracking
 from whatrack.attribution.decide import Desk, decide
 from whatrack.attribution.touch import Tracking
 from whatrack.connections import whatsapp_numbers
 from whatrack.connections.whatsapp_numbers import NumberLogin, WhatsappNumber
-from whatrack.contacts import messages
+from whatrack.contacts import activity, messages
 from whatrack.contacts import store as contacts
 from whatrack.contacts.identity import People, identity_keys
 from whatrack.contacts.messages import Months
@@ -92,10 +92,13 @@ async def _drain(conn: Connection, claimed: Claim, months: Months) -> Drained:
     reading = await _read(readable, targets)
     await months.ensure([message.sent_at for message in reading.messages])
     now = await database.now(conn)
+    fresh: list[Incoming] = []
     for part, sale in await sales.cut(conn, reading.messages):
         desk = await _take_in(conn, part, now)
+        fresh += [each.message for each in desk.stored]
         if sale is not None:
             await _sold(conn, desk, part[-1], sale)
+    await activity.count(conn, activity.hours(readable, targets, fresh, now))
     await messages.count_statuses(conn, reading.statuses)
     await messages.keep(conn, reading.kept)
     for failure in reading.failures:
@@ -357,15 +360,13 @@ async def _read(claimed: list[Delivery], targets: dict[str, list[Route]]) -> Rea
 async def _load(conn: Connection, incoming: list[Incoming], now: datetime) -> Desk:
     """Everything a decision may need about everyone in the batch."""
     keys = {(message.organization_id, key) for message in incoming for key in identity_keys(message)}
-    identities = await contacts.identities(conn, keys)
-    whose = {(organization_id, contact_id) for (organization_id, _), contact_id in identities.items()}
-    known = await contacts.by_id(conn, whose)
-    theirs = await tickets.of_contacts(conn, whose)
+    known, identities = await contacts.find(conn, keys)
+    theirs, credited = await tracking.of_contacts(conn, known)
     return Desk(
         rules=await tickets.rules(conn, {message.organization_id for message in incoming}),
         people=People(known, identities, new_id),
         tickets=Tickets(theirs, new_id),
-        trackings=await tracking.of_tickets(conn, [(ticket.organization_id, ticket.id) for ticket in theirs]),
+        trackings=credited,
         seen=await messages.seen(conn, incoming),
         now=now,
     )
@@ -378,5 +379,6 @@ async def _write(conn: Connection, desk: Desk) -> None:
     for merge in desk.people.merges:
         await tickets.give(conn, merge.organization_id, merge.loser_id, merge.survivor_id, desk.now)
     await tracking.write(conn, desk.trackings.values())
+    await pictures.want(conn, desk.trackings.values())
     await tracking.record(conn, desk.decisions, desk.now)
     await messages.store(conn, [(each.message, each.contact_id, each.ticket_id) for each in desk.stored])

@@ -4,6 +4,7 @@ Each secret may also be given as NAME_FILE, the path of a file that holds it (Do
 """
 
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -74,6 +75,8 @@ class Settings(BaseSettings):
     password_memory_kib: int = Field(
         65_536, validation_alias="WHATRACK_PASSWORD_MEMORY_KIB", ge=1024, le=2**21
     )
+    # Beside Meta's own; for sandboxes and tests, so they may be private.
+    media_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias="WHATRACK_MEDIA_HOSTS")
     whatsapp_app_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), validation_alias="WHATSAPP_APP_SECRET"
     )
@@ -103,6 +106,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment, then the NAME_FILE variants; nothing else (no dotenv, no secrets folder)."""
         return (init_settings, env_settings, _SecretFiles(settings_cls))
+
+    @field_validator("media_hosts", mode="before")
+    @classmethod
+    def _several_hosts(cls, value: object) -> object:
+        """Host names, each perhaps with a port: localhost:4000."""
+        if not isinstance(value, str):
+            return value
+        hosts = tuple(part.strip().lower() for part in value.split(","))
+        if any(not re.fullmatch(r"[a-z0-9.-]+(:[0-9]{1,5})?", host) for host in hosts):
+            raise ValueError("expected host names such as localhost:4000, comma-separated")
+        return hosts
 
     @field_validator("whatsapp_app_secrets", "secret_keys", mode="before")
     @classmethod

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from decimal import Decimal
+from functools import lru_cache
 from uuid import UUID
 
 from whatrack.errors import bad_value
@@ -30,6 +31,7 @@ def parse_currency(text: str, field: str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)  # asked several times for each message
 def phone_key(phone: str) -> str | None:
     """The digits that stand for one line; a Brazilian mobile with and without its ninth digit gives the same key.
 

@@ -6,16 +6,21 @@ from typing import LiteralString
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import args_row
 
 from whatrack.attribution.touch import Decision, Touch, Tracking
+from whatrack.columns import flags, moments, texts, uuids
+from whatrack.contacts.identity import Contact
 from whatrack.db import Connection
+from whatrack.tickets.lifecycle import Ticket
+from whatrack.tickets.store import OF_CONTACTS as TICKETS_OF_CONTACTS
 from whatrack.units import new_id
 
-OF_TICKETS: LiteralString = """
-SELECT k.organization_id, k.ticket_id, k.meta_ad_id, k.ctwa_clid, k.last_touch_at, k.first_touch_at
-FROM unnest(%b::uuid[], %b::uuid[]) AS t (organization_id, ticket_id) JOIN ticket_tracking k USING (organization_id, ticket_id)
-"""
+# A ticket and what it is credited to, which is one row each.
+OF_CONTACTS: LiteralString = f"""
+SELECT t.*, k.meta_ad_id, k.ctwa_clid, k.last_touch_at, k.first_touch_at
+FROM ({TICKETS_OF_CONTACTS}) AS t
+LEFT JOIN ticket_tracking k ON k.organization_id = t.organization_id AND k.ticket_id = t.id
+"""  # noqa: S608 - constants only
 # A new ticket's tracking comes with its touch, when it has one.
 INSERT: LiteralString = """
 INSERT INTO ticket_tracking (
@@ -26,8 +31,7 @@ SELECT n.organization_id, n.ticket_id, coalesce(n.source_type, 'organic'),
     CASE WHEN n.ad_id IS NULL THEN 'NOT_APPLICABLE' ELSE 'PENDING' END, n.ad_id, n.source_id, n.ctwa_clid, n.placement,
     n.source_url, n.headline, n.ad_body, n.image_url, n.video_url, n.thumbnail_url, n.welcome_message, n.at, n.wamid,
     n.at, n.wamid, n.source_type, n.source_id, n.ctwa_clid
-FROM unnest(%b::uuid[], %b::uuid[], %b::bool[], %b::bool[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[],
-            %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])
+FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
     AS n (organization_id, ticket_id, ad_changed, is_first, at, wamid, source_type, ad_id, source_id, ctwa_clid,
           placement, source_url, headline, ad_body, image_url, video_url, thumbnail_url, welcome_message)
 """
@@ -52,8 +56,7 @@ UPDATE ticket_tracking k SET
     meta_enrichment_error = CASE WHEN n.ad_changed THEN NULL ELSE k.meta_enrichment_error END,
     meta_enrichment_status = CASE WHEN NOT n.ad_changed THEN k.meta_enrichment_status
                                   WHEN n.ad_id IS NULL THEN 'NOT_APPLICABLE' ELSE 'PENDING' END
-FROM unnest(%b::uuid[], %b::uuid[], %b::bool[], %b::bool[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[],
-            %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])
+FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
     AS n (organization_id, ticket_id, ad_changed, is_first, at, wamid, source_type, ad_id, source_id, ctwa_clid,
           placement, source_url, headline, ad_body, image_url, video_url, thumbnail_url, welcome_message)
 WHERE k.organization_id = n.organization_id AND k.ticket_id = n.ticket_id
@@ -62,15 +65,14 @@ WHERE k.organization_id = n.organization_id AND k.ticket_id = n.ticket_id
 FIRST_TOUCH: LiteralString = """
 UPDATE ticket_tracking k SET first_touch_at = n.at, first_touch_wamid = n.wamid, first_source_type = n.source_type,
     first_source_id = n.source_id, first_ctwa_clid = n.ctwa_clid
-FROM unnest(%b::uuid[], %b::uuid[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[])
+FROM unnest(%b, %b, %b, %b, %b, %b, %b)
     AS n (organization_id, ticket_id, at, wamid, source_type, source_id, ctwa_clid)
 WHERE k.organization_id = n.organization_id AND k.ticket_id = n.ticket_id
 """
 RECORD: LiteralString = """
 INSERT INTO meta_attribution_history (organization_id, ticket_id, wamid, touched_at, decision, source_type, old_ad_id,
                                       new_ad_id, old_ctwa_clid, new_ctwa_clid, id, changed_at)
-SELECT n.*, %b FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::timestamptz[], %b::text[], %b::text[], %b::text[],
-                           %b::text[], %b::text[], %b::text[], %b::uuid[]) AS n
+SELECT n.*, %s FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b) AS n
 """
 # The names as they are at this moment, onto the tickets that are credited to these very ads: an answer about an older ad finds
 # none. Tickets that somebody is writing to are passed over and found next time.
@@ -98,14 +100,24 @@ WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id 
 AND (k.meta_enrichment_status = 'PENDING' OR k.meta_enrichment_error IS DISTINCT FROM n.reason)
 """  # noqa: S608 - constants only
 
-NO_TOUCH = (None,) * 14
 
-
-async def of_tickets(conn: Connection, tickets: Collection[tuple[UUID, UUID]]) -> dict[UUID, Tracking]:
-    """Ticket id → what it is credited to, for tickets by (organization, id)."""
-    async with conn.cursor(binary=True, row_factory=args_row(Tracking)) as cursor:
-        await cursor.execute(OF_TICKETS, [[each[0] for each in tickets], [each[1] for each in tickets]])
-        return {tracking.ticket_id: tracking for tracking in await cursor.fetchall()}
+async def of_contacts(
+    conn: Connection, contacts: Collection[Contact]
+) -> tuple[list[Ticket], dict[UUID, Tracking]]:
+    """These contacts' tickets, the open ones and those closed lately; and by ticket id what each is credited to."""
+    whose = {
+        "organizations": uuids(each.organization_id for each in contacts),
+        "contacts": uuids(each.id for each in contacts),
+    }
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(OF_CONTACTS, whose)
+    theirs: list[Ticket] = []
+    credited: dict[UUID, Tracking] = {}
+    for row in await cursor.fetchall():
+        *ticket, ad_id, clid, last_at, first_at = row
+        theirs.append(Ticket(*ticket))
+        credited[row[1]] = Tracking(row[0], row[1], ad_id, clid, last_at, first_at)
+    return theirs, credited
 
 
 async def write(conn: Connection, trackings: Collection[Tracking]) -> None:
@@ -114,19 +126,16 @@ async def write(conn: Connection, trackings: Collection[Tracking]) -> None:
     touched = [tracking for tracking in trackings if tracking.touch and not tracking.is_new]
     for statement, rows in ((INSERT, new), (TOUCH, touched)):
         if rows:
-            columns = zip(*[_touch_row(tracking) for tracking in rows], strict=True)
-            await conn.execute(statement, [list(column) for column in columns])
+            await conn.execute(statement, _touch_columns(rows))
     late = [(each, each.first) for each in trackings if each.first and each.first is not each.touch]
     if late:
-        columns = zip(*[_first_row(tracking, touch) for tracking, touch in late], strict=True)
-        await conn.execute(FIRST_TOUCH, [list(column) for column in columns])
+        await conn.execute(FIRST_TOUCH, _first_columns(late))
 
 
 async def record(conn: Connection, decisions: Collection[Decision], now: datetime) -> None:
     """Write what was decided about each touch."""
     if decisions:
-        columns = zip(*[(*_decision_row(decision), new_id()) for decision in decisions], strict=True)
-        await conn.execute(RECORD, [now, *(list(column) for column in columns)])
+        await conn.execute(RECORD, [now, *_decision_columns(decisions)])
 
 
 class NamedAd(msgspec.Struct, frozen=True):
@@ -161,45 +170,53 @@ async def give_up_ads(conn: Connection, organization_id: UUID, reasons: Mapping[
     return (await conn.execute(GIVE_UP, values)).rowcount
 
 
-def _touch_row(tracking: Tracking) -> tuple[object, ...]:
-    touch = tracking.touch
-    whose = (tracking.organization_id, tracking.ticket_id, tracking.ad_changed, tracking.first is touch)
-    if touch is None:
-        return (*whose, *NO_TOUCH)
-    return (
-        *whose,
-        touch.at,
-        touch.wamid,
-        touch.source_type,
-        touch.ad_id,
-        touch.source_id,
-        touch.ctwa_clid,
-        touch.placement,
-        touch.source_url,
-        touch.headline,
-        touch.ad_body,
-        touch.image_url,
-        touch.video_url,
-        touch.thumbnail_url,
-        touch.welcome_message,
-    )
+def _touch_columns(trackings: list[Tracking]) -> list[bytes]:
+    touches = [tracking.touch for tracking in trackings]
+    return [
+        uuids(each.organization_id for each in trackings),
+        uuids(each.ticket_id for each in trackings),
+        flags(each.ad_changed for each in trackings),
+        flags(each.first is each.touch for each in trackings),
+        moments(each.at if each else None for each in touches),
+        texts(each.wamid if each else None for each in touches),
+        texts(each.source_type if each else None for each in touches),
+        texts(each.ad_id if each else None for each in touches),
+        texts(each.source_id if each else None for each in touches),
+        texts(each.ctwa_clid if each else None for each in touches),
+        texts(each.placement if each else None for each in touches),
+        texts(each.source_url if each else None for each in touches),
+        texts(each.headline if each else None for each in touches),
+        texts(each.ad_body if each else None for each in touches),
+        texts(each.image_url if each else None for each in touches),
+        texts(each.video_url if each else None for each in touches),
+        texts(each.thumbnail_url if each else None for each in touches),
+        texts(each.welcome_message if each else None for each in touches),
+    ]
 
 
-def _first_row(tracking: Tracking, touch: Touch) -> tuple[object, ...]:
-    whose = (tracking.organization_id, tracking.ticket_id)
-    return (*whose, touch.at, touch.wamid, touch.source_type, touch.source_id, touch.ctwa_clid)
+def _first_columns(late: list[tuple[Tracking, Touch]]) -> list[bytes]:
+    return [
+        uuids(each.organization_id for each, _ in late),
+        uuids(each.ticket_id for each, _ in late),
+        moments(first.at for _, first in late),
+        texts(first.wamid for _, first in late),
+        texts(first.source_type for _, first in late),
+        texts(first.source_id for _, first in late),
+        texts(first.ctwa_clid for _, first in late),
+    ]
 
 
-def _decision_row(decision: Decision) -> tuple[object, ...]:
-    return (
-        decision.organization_id,
-        decision.ticket_id,
-        decision.wamid,
-        decision.touched_at,
-        decision.decision,
-        decision.source_type,
-        decision.old_ad_id,
-        decision.new_ad_id,
-        decision.old_ctwa_clid,
-        decision.new_ctwa_clid,
-    )
+def _decision_columns(decisions: Collection[Decision]) -> list[bytes]:
+    return [
+        uuids(each.organization_id for each in decisions),
+        uuids(each.ticket_id for each in decisions),
+        texts(each.wamid for each in decisions),
+        moments(each.touched_at for each in decisions),
+        texts(each.decision for each in decisions),
+        texts(each.source_type for each in decisions),
+        texts(each.old_ad_id for each in decisions),
+        texts(each.new_ad_id for each in decisions),
+        texts(each.old_ctwa_clid for each in decisions),
+        texts(each.new_ctwa_clid for each in decisions),
+        uuids(new_id() for _ in decisions),
+    ]

@@ -5,9 +5,10 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +16,12 @@ import click
 import uvicorn
 import uvloop
 from psycopg import OperationalError
+from pydantic import HttpUrl
 from typing_extensions import override
 
 from whatrack import demo as sample
 from whatrack import flow, installation
+from whatrack.cli import keys, listing, people
 from whatrack.cli.common import as_json, find_organization, run, say, start
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Connection, Database
@@ -30,7 +33,7 @@ from whatrack.observe import configure_logging
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.server import serve as serve_sandbox
 from whatrack.settings import Settings
-from whatrack.tenants import api_keys
+from whatrack.tenants import api_keys, links, users
 from whatrack.tenants.organizations import Organization
 from whatrack.units import new_id
 from whatrack.web.app import Service
@@ -82,8 +85,23 @@ def serve(host: str, port: int, no_workers: bool) -> None:
     settings = start()
     settings.webhook_secrets()
     listener = bind(host, port)
+    if "base_url" not in settings.model_fields_set:  # then it is this machine, at the port that was asked for
+        own = HttpUrl(f"http://localhost:{listener.getsockname()[1]}")
+        settings = settings.model_copy(update={"base_url": own})
     with installation.database(settings) as conninfo:
-        run_server(settings, conninfo, listener, with_workers=not no_workers)
+        first = partial(_greet_first_visitor, settings)
+        run_server(settings, conninfo, listener, with_workers=not no_workers, first=first)
+
+
+async def _greet_first_visitor(settings: Settings, db: Database) -> None:
+    """Print the link that sets the installation up, as long as nobody has an account. The one before is void."""
+    async with db.installation() as conn:
+        if await users.there_are_any(conn):
+            return
+        path = await links.make(conn, "setup")
+    click.echo(
+        f"Nobody has an account yet. To set WhaTrack up, open within 24 hours:\n\n  {settings.address}{path}\n"
+    )
 
 
 @cli.command()
@@ -229,8 +247,9 @@ def api_key() -> None:
     "--role", type=click.Choice(api_keys.ORGANIZATION_ROLES), help="What the key may do in the organization."
 )
 @click.option("--operator", is_flag=True, help="A key for the installation's deliveries instead.")
+@click.option("--name", default="", help="What it is for, in lists.")
 @as_json
-def api_key_create(slug: str | None, role: str | None, operator: bool, as_json: bool) -> None:
+def api_key_create(slug: str | None, role: str | None, operator: bool, name: str, as_json: bool) -> None:
     """Make a key; it is shown this once and kept only as a hash."""
     if operator == bool(slug) or operator == bool(role):
         raise click.UsageError("Give either --org and --role, or --operator.")
@@ -238,10 +257,18 @@ def api_key_create(slug: str | None, role: str | None, operator: bool, as_json: 
     async def create(db: Database) -> tuple[UUID, str]:
         organization_id = (await find_organization(db, slug)).id if slug else None
         async with db.installation() as conn:
-            return await api_keys.create(conn, organization_id, role or "operator")
+            return await api_keys.create(conn, organization_id, role or "operator", name[:80])
 
     key_id, key = run(create)
     say(as_json, {"id": str(key_id), "key": key}, f"{key}\n\nKeep it now: it is not shown again.")
+
+
+cli.add_command(people.user)
+cli.add_command(keys.reseal)
+org.add_command(listing.orgs)
+number.add_command(listing.numbers)
+api_key.add_command(listing.keys)
+api_key.add_command(listing.revoke)
 
 
 @cli.command()
@@ -327,8 +354,9 @@ def run_server(
     *,
     with_workers: bool,
     beside: Callable[[uvicorn.Server], Coroutine[Any, Any, None]] | None = None,
+    first: Callable[[Database], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until a signal; `beside` runs in the same loop, and gets the server to stop it."""
+    """Serve until a signal; `first` comes before, `beside` runs in the same loop, and gets the server to stop it."""
     db = Database(conninfo)
     service = Service(settings, db, installation.sealer(settings), with_workers=with_workers)
     config = uvicorn.Config(
@@ -339,7 +367,7 @@ def run_server(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nothing asks for the client's address yet
+        proxy_headers=False,  # web/addresses.py reads them, from the proxies that the settings trust
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )
@@ -348,6 +376,8 @@ def run_server(
     async def serve_and_more() -> None:
         await db.open()  # before uvicorn, which would answer a refusal with a traceback
         try:
+            if first:
+                await first(db)
             task = asyncio.create_task(beside(server)) if beside else None
             await server.serve(sockets=[listener])
             if task:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from whatrack.connections import ad_accounts, tokens, whatsapp_numbers
+from whatrack.connections import ad_accounts, tokens
 from whatrack.connections.ad_accounts import AdAccount
 from whatrack.connections.keys import Held, Keys
 from whatrack.connections.route import SENDS_EVENTS
@@ -76,26 +76,21 @@ def own_datasets(facts: Facts) -> dict[str, str]:
     return {each.dataset_id: each.waba_id for each in facts.numbers if each.dataset_id}
 
 
-async def ensure_own(
+async def ask_for_own(
     db: Database, graph: Graph, keys: Keys, organization_id: UUID, waba_id: str
-) -> str | None:
-    """The dataset of a WhatsApp account, made by Meta when there is none; None when it cannot be had, with the reason kept."""
+) -> tuple[str | None, str | None]:
+    """(the dataset of a WhatsApp account, None), made by Meta when there is none; or (None, why it cannot be had)."""
     async with db.tenant(organization_id) as conn:
         facts = await tokens.facts(conn, organization_id)
     if not any(each.waba_id == waba_id for each in facts.numbers):
         raise NotFound("None of the organization's numbers is of this WhatsApp account.")
-    dataset_id, reason = None, None
+    held = _may_make(facts, waba_id)
     try:
-        dataset_id = await tokens.with_any(
-            db, keys, _may_make(facts, waba_id), lambda token: create(graph, token, waba_id)
-        )
+        return await tokens.with_any(db, keys, held, lambda token: create(graph, token, waba_id)), None
     except Refused:
-        reason = "events_permission_missing"
+        return None, "events_permission_missing"
     except GraphError as error:
-        reason = error.reason
-    async with db.tenant(organization_id) as conn:
-        await whatsapp_numbers.set_dataset(conn, organization_id, waba_id, dataset_id, reason)
-    return dataset_id
+        return None, error.reason
 
 
 def _may_make(facts: Facts, waba_id: str) -> list[Held]:

@@ -24,7 +24,7 @@ from whatrack.units import new_id
 COLUMNS: LiteralString = """
 c.organization_id, c.id, c.fb_user_id, c.fb_user_name, c.token_app_id, c.token_kind, c.token_expires_at,
 c.data_access_expires_at, c.scopes, c.declined, c.status, c.status_reason, c.checked_at, c.failures, c.listed_at,
-c.list_after, c.list_error, c.created_at, c.updated_at,
+c.list_after, c.list_error, c.access_token IS NOT NULL AS has_token, c.created_at, c.updated_at,
 (SELECT count(*) FROM meta_ad_account_access a WHERE a.organization_id = c.organization_id AND a.connection_id = c.id) AS accounts
 """
 ALL: LiteralString = f"""
@@ -93,6 +93,7 @@ class Profile(msgspec.Struct, frozen=True):
     listed_at: datetime | None
     list_after: datetime
     list_error: str | None
+    has_token: bool
     created_at: datetime
     updated_at: datetime
     accounts: int

@@ -1,24 +1,31 @@
 """A failed call of Graph as the answer to whoever asked for it: a stable code, and a status a program can act on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from whatrack.errors import Refused
-from whatrack.meta.errors import GraphError, Transient, VersionGone
+from whatrack.meta.errors import GraphError, NoAnswer, Transient, VersionGone
+
+WITHIN_S = 15.0  # a person waits; browsers here give up after 20
 
 
-@contextmanager
-def answered(field: str | None = None) -> Iterator[None]:
+@asynccontextmanager
+async def answered(field: str | None = None, within_s: float = WITHIN_S) -> AsyncIterator[None]:
     """GraphErrors inside become Refused: 503 when it may work later, else 422 about the field, or 409 without one.
 
-    code: the error's reason, as errors.py of meta/ lists them.
+    So does what takes longer than a person waits. code: the error's reason, as errors.py of meta/ lists them.
     """
     try:
-        yield
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError:
+        raise _refused(NoAnswer("no_answer"), field) from None
     except GraphError as error:
-        if isinstance(error, Transient | VersionGone):
-            raise Refused(
-                error.reason, f"Meta does not answer as it should right now: {error}.", status=503
-            ) from None
-        status = 422 if field else 409
-        raise Refused(error.reason, f"Meta refused: {error}.", status=status, field=field) from None
+        raise _refused(error, field) from None
+
+
+def _refused(error: GraphError, field: str | None) -> Refused:
+    if isinstance(error, Transient | VersionGone):
+        return Refused(error.reason, f"Meta does not answer as it should right now: {error}.", status=503)
+    return Refused(error.reason, f"Meta refused: {error}.", status=422 if field else 409, field=field)

@@ -31,8 +31,12 @@ RULES = {
     "whatsapp_numbers_waba_id_check": ("waba_id", "The WABA id is digits, as Meta's panel shows it."),
     "whatsapp_numbers_display_phone_check": ("display_phone", "The phone as people read it has 1 to 40 characters."),
 }  # fmt: skip
-ALL: LiteralString = """
+OF_ORGANIZATION: LiteralString = """
 SELECT organization_id, phone_number_id, waba_id, display_phone FROM whatsapp_numbers
+WHERE organization_id = %s ORDER BY phone_number_id
+"""
+ALL_LIVE: LiteralString = """
+SELECT organization_id, phone_number_id, waba_id, display_phone, live_at FROM whatsapp_numbers
 WHERE organization_id = %s ORDER BY live_at, phone_number_id
 """
 KEEP: LiteralString = """
@@ -131,10 +135,22 @@ async def put(conn: Connection, number: WhatsappNumber) -> None:
         raise bad_value(*RULES[error.diag.constraint_name]) from None
 
 
-async def all_numbers(conn: Connection, organization_id: UUID) -> list[WhatsappNumber]:
-    """The organization's numbers, oldest first."""
+async def of_organization(conn: Connection, organization_id: UUID) -> list[WhatsappNumber]:
+    """The organization's live numbers, by their ids."""
     async with conn.cursor(row_factory=class_row(WhatsappNumber)) as cursor:
-        return await (await cursor.execute(ALL, [organization_id])).fetchall()
+        return await (await cursor.execute(OF_ORGANIZATION, [organization_id])).fetchall()
+
+
+class LiveNumber(WhatsappNumber, frozen=True):
+    """A number, and since when it is live."""
+
+    live_at: datetime
+
+
+async def all_live(conn: Connection, organization_id: UUID) -> list[LiveNumber]:
+    """The organization's numbers with since when each is live, oldest first."""
+    async with conn.cursor(row_factory=class_row(LiveNumber)) as cursor:
+        return await (await cursor.execute(ALL_LIVE, [organization_id])).fetchall()
 
 
 async def pick(conn: Connection, organization_id: UUID, phone_number_id: str | None) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg import errors, sql
 
+from whatrack.columns import flags, jsons, moments, texts, uuids
 from whatrack.db import Connection, Database
 from whatrack.inbox.reading import Incoming, Kept, StatusKey
 from whatrack.observe import logger
@@ -18,7 +19,7 @@ MessageKey = tuple[UUID, str]  # organization, wamid
 # keeps the planner from joining whole months when its statistics are old.
 SEEN: LiteralString = """
 SELECT wanted.organization_id, wanted.wamid
-FROM unnest(%(organizations)b::uuid[], %(wamids)b::text[]) AS wanted (organization_id, wamid),
+FROM unnest(%(organizations)b, %(wamids)b) AS wanted (organization_id, wamid),
 LATERAL (SELECT FROM messages m WHERE m.organization_id = wanted.organization_id AND m.wamid = wanted.wamid
          AND m.sent_at >= %(since)s AND m.sent_at < %(until)s LIMIT 1) AS stored
 """
@@ -26,9 +27,8 @@ INSERT: LiteralString = """
 INSERT INTO messages (organization_id, wamid, sent_at, time_is_ours, phone_number_id, contact_id, ticket_id, origin,
                       from_business, type, body, has_referral, raw)
 SELECT organization_id, wamid, sent_at, time_is_ours, phone_number_id, contact_id, ticket_id, origin,
-       from_business, type, body, has_referral, raw::json
-FROM unnest(%b::uuid[], %b::text[], %b::timestamptz[], %b::bool[], %b::text[], %b::uuid[], %b::uuid[], %b::text[],
-            %b::bool[], %b::text[], %b::text[], %b::bool[], %b::text[])
+       from_business, type, body, has_referral, raw
+FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
     AS n (organization_id, wamid, sent_at, time_is_ours, phone_number_id, contact_id, ticket_id, origin,
           from_business, type, body, has_referral, raw)
 """
@@ -113,8 +113,8 @@ async def _seen_between(
 ) -> set[MessageKey]:
     cursor = conn.cursor(binary=True)
     parameters = {
-        "organizations": [message.organization_id for message in messages],
-        "wamids": [message.wamid for message in messages],
+        "organizations": uuids(message.organization_id for message in messages),
+        "wamids": texts(message.wamid for message in messages),
         "since": "-infinity" if since == date.min else f"{since} 00:00:00+00",
         "until": "infinity" if until == date.max else f"{until} 00:00:00+00",
     }
@@ -130,27 +130,24 @@ async def store(conn: Connection, rows: list[tuple[Incoming, UUID, UUID | None]]
     """Write messages, each with its contact and ticket."""
     if not rows:
         return
-    columns = zip(
-        *[_row(message, contact_id, ticket_id) for message, contact_id, ticket_id in rows], strict=True
-    )
-    await conn.execute(INSERT, [list(column) for column in columns])
-
-
-def _row(message: Incoming, contact_id: UUID, ticket_id: UUID | None) -> tuple[object, ...]:
-    return (
-        message.organization_id,
-        message.wamid,
-        message.sent_at,
-        message.time_is_ours,
-        message.phone_number_id,
-        contact_id,
-        ticket_id,
-        message.origin,
-        message.from_business,
-        message.type,
-        message.body,
-        message.referral is not None,
-        message.raw,
+    messages = [message for message, _, _ in rows]
+    await conn.execute(
+        INSERT,
+        [
+            uuids(each.organization_id for each in messages),
+            texts(each.wamid for each in messages),
+            moments(each.sent_at for each in messages),
+            flags(each.time_is_ours for each in messages),
+            texts(each.phone_number_id for each in messages),
+            uuids(contact_id for _, contact_id, _ in rows),
+            uuids(ticket_id for _, _, ticket_id in rows),
+            texts(each.origin for each in messages),
+            flags(each.from_business for each in messages),
+            texts(each.type for each in messages),
+            texts(each.body for each in messages),
+            flags(each.referral is not None for each in messages),
+            jsons(each.raw for each in messages),
+        ],
     )
 
 

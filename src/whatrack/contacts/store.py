@@ -1,14 +1,14 @@
 """Contacts and their identities at rest. One writer of `contacts`, `contact_identities` and `contact_terms`."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
 from psycopg import errors
-from psycopg.rows import args_row
 
 from whatrack import db as database
+from whatrack.columns import texts, uuids
 from whatrack.contacts.identity import Contact, People, phone_identity, search_terms
 from whatrack.db import Connection
 from whatrack.errors import Refused, bad_value
@@ -16,28 +16,27 @@ from whatrack.units import new_id
 
 IdentityKey = tuple[UUID, str]  # organization, key
 
+# The keys from the primary key's index alone.
 FIND: LiteralString = """
-SELECT i.organization_id, i.key, i.contact_id
-FROM unnest(%b::uuid[], %b::text[]) AS wanted (organization_id, key) JOIN contact_identities i USING (organization_id, key)
-"""
-BY_ID: LiteralString = """
-SELECT c.organization_id, c.id, c.name, c.wa_id, c.user_id, c.merged_into
-FROM unnest(%b::uuid[], %b::uuid[]) AS wanted (organization_id, id) JOIN contacts c USING (organization_id, id)
+SELECT c.organization_id, c.id, c.name, c.wa_id, c.user_id, c.merged_into, found.keys
+FROM (SELECT organization_id, i.contact_id, array_agg(key) AS keys
+      FROM unnest(%b, %b) AS wanted (organization_id, key) JOIN contact_identities i USING (organization_id, key)
+      GROUP BY organization_id, i.contact_id) AS found
+JOIN contacts c ON c.organization_id = found.organization_id AND c.id = found.contact_id
 """
 INSERT: LiteralString = """
 INSERT INTO contacts (organization_id, id, name, wa_id, user_id, merged_into, created_at)
-SELECT *, %(now)s FROM unnest(%(organization)b::uuid[], %(id)b::uuid[], %(name)b::text[], %(wa_id)b::text[], %(user_id)b::text[],
-                              %(merged_into)b::uuid[])
+SELECT *, %(now)s FROM unnest(%(organization)b, %(id)b, %(name)b, %(wa_id)b, %(user_id)b, %(merged_into)b)
 """
 UPDATE: LiteralString = """
 UPDATE contacts c SET name = n.name, wa_id = n.wa_id, user_id = n.user_id, merged_into = n.merged_into
-FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::uuid[])
+FROM unnest(%(organization)b, %(id)b, %(name)b, %(wa_id)b, %(user_id)b, %(merged_into)b)
     AS n (organization_id, id, name, wa_id, user_id, merged_into)
 WHERE c.organization_id = n.organization_id AND c.id = n.id
 """
 PUT_IDENTITIES: LiteralString = """
 INSERT INTO contact_identities (organization_id, key, contact_id)
-SELECT * FROM unnest(%b::uuid[], %b::text[], %b::uuid[]) AS n (organization_id, key, contact_id) ORDER BY 1, 2
+SELECT * FROM unnest(%b, %b, %b) AS n (organization_id, key, contact_id) ORDER BY 1, 2
 """
 MOVE_IDENTITY: LiteralString = (
     "UPDATE contact_identities SET contact_id = %s WHERE organization_id = %s AND key = %s"
@@ -46,30 +45,28 @@ MOVE_IDENTITIES: LiteralString = """
 UPDATE contact_identities SET contact_id = %s WHERE organization_id = %s AND contact_id = %s
 """
 FORGET_TERMS: LiteralString = """
-DELETE FROM contact_terms t USING unnest(%b::uuid[], %b::uuid[]) AS n (organization_id, id)
+DELETE FROM contact_terms t USING unnest(%(organization)b, %(id)b) AS n (organization_id, id)
 WHERE t.organization_id = n.organization_id AND t.contact_id = n.id
 """
 PUT_TERMS: LiteralString = """
 INSERT INTO contact_terms (organization_id, term, contact_id)
-SELECT * FROM unnest(%b::uuid[], %b::text[], %b::uuid[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
+SELECT * FROM unnest(%b, %b, %b) ORDER BY 1, 2, 3
 """
 
 
-async def identities(conn: Connection, keys: Collection[IdentityKey]) -> dict[IdentityKey, UUID]:
-    """Which contact each identity key leads to; unknown keys are absent."""
+async def find(
+    conn: Connection, keys: Collection[IdentityKey]
+) -> tuple[list[Contact], dict[IdentityKey, UUID]]:
+    """The contacts that these identity keys lead to, and which key leads to whom; an unknown key is absent."""
     cursor = conn.cursor(binary=True)
-    await cursor.execute(FIND, [[key[0] for key in keys], [key[1] for key in keys]])
-    return {
-        (organization_id, key): contact_id for organization_id, key, contact_id in await cursor.fetchall()
-    }
-
-
-async def by_id(conn: Connection, contacts: Iterable[tuple[UUID, UUID]]) -> list[Contact]:
-    """The contacts, by (organization, id), in no order."""
-    wanted = list(contacts)
-    async with conn.cursor(binary=True, row_factory=args_row(Contact)) as cursor:
-        await cursor.execute(BY_ID, [[each[0] for each in wanted], [each[1] for each in wanted]])
-        return await cursor.fetchall()
+    await cursor.execute(FIND, [uuids(key[0] for key in keys), texts(key[1] for key in keys)])
+    contacts: list[Contact] = []
+    identities: dict[IdentityKey, UUID] = {}
+    for organization_id, contact_id, *said, found in await cursor.fetchall():
+        contacts.append(Contact(organization_id, contact_id, *said))
+        for key in found:
+            identities[organization_id, key] = contact_id
+    return contacts, identities
 
 
 async def find_or_create(conn: Connection, organization_id: UUID, *, wa_id: str, name: str | None) -> Contact:
@@ -79,9 +76,9 @@ async def find_or_create(conn: Connection, organization_id: UUID, *, wa_id: str,
     if key is None:
         raise bad_value("contact.wa_id", "Write the phone with its country code, such as 5511987654321.")
     for _ in range(2):  # a message from the same person may come in between
-        found = await identities(conn, [(organization_id, key)])
-        if found:
-            return (await by_id(conn, [(organization_id, found[organization_id, key])]))[0]
+        known, _ = await find(conn, [(organization_id, key)])
+        if known:
+            return known[0]
         contact = Contact(organization_id, new_id(), name, digits, None, is_new=True)
         people = People([contact], {}, new_id)
         people.learn(contact, [key])
@@ -102,8 +99,8 @@ async def write(conn: Connection, people: People, now: datetime) -> None:
         await conn.execute(INSERT, {**_columns(new), "now": now})
     if changed:
         columns = _columns(changed)
-        await conn.execute(UPDATE, list(columns.values()))
-        await conn.execute(FORGET_TERMS, [columns["organization"], columns["id"]])
+        await conn.execute(UPDATE, columns)
+        await conn.execute(FORGET_TERMS, columns)
     await _write_identities(conn, people)
     await _write_terms(conn, [contact for contact in [*new, *changed] if contact.merged_into is None])
 
@@ -118,8 +115,9 @@ async def _write_identities(conn: Connection, people: People) -> None:
         await conn.execute(MOVE_IDENTITY, [contact_id, organization_id, key])
     new = people.new_identities()
     if new:
+        whose = uuids(new.values())
         await conn.execute(
-            PUT_IDENTITIES, [[key[0] for key in new], [key[1] for key in new], list(new.values())]
+            PUT_IDENTITIES, [uuids(key[0] for key in new), texts(key[1] for key in new), whose]
         )
 
 
@@ -129,15 +127,15 @@ async def _write_terms(conn: Connection, contacts: list[Contact]) -> None:
     ]
     if rows:
         organizations, terms, ids = zip(*rows, strict=True)
-        await conn.execute(PUT_TERMS, [list(organizations), list(terms), list(ids)])
+        await conn.execute(PUT_TERMS, [uuids(organizations), texts(terms), uuids(ids)])
 
 
-def _columns(contacts: list[Contact]) -> dict[str, list[object]]:
+def _columns(contacts: list[Contact]) -> dict[str, bytes]:
     return {
-        "organization": [contact.organization_id for contact in contacts],
-        "id": [contact.id for contact in contacts],
-        "name": [contact.name for contact in contacts],
-        "wa_id": [contact.wa_id for contact in contacts],
-        "user_id": [contact.user_id for contact in contacts],
-        "merged_into": [contact.merged_into for contact in contacts],
+        "organization": uuids(contact.organization_id for contact in contacts),
+        "id": uuids(contact.id for contact in contacts),
+        "name": texts(contact.name for contact in contacts),
+        "wa_id": texts(contact.wa_id for contact in contacts),
+        "user_id": texts(contact.user_id for contact in contacts),
+        "merged_into": uuids(contact.merged_into for contact in contacts),
     }

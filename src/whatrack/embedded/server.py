@@ -30,14 +30,26 @@ from whatrack.embedded.files import (
 from whatrack.embedded.place import Passwords, Place
 from whatrack.embedded.processes import exists, recorded_pid, serves, serving_pid
 
+_MEGABYTE = 2**20
+
+
+def shared_buffers() -> str:
+    """An eighth of the memory that is ours to use, and at most 1 GB: a million people's pages do not fit into
+    256 MB, and the drain then fetches and evicts six of them for each message."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # in a container; "max" is no limit
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return f"{min(max(memory // 8 // _MEGABYTE, 64), 1024)}MB"
+
+
 DEFAULT_OPTIONS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "jit": "off",
-    # Room for the pages a busy organization touches, and checkpoints far apart: after each one every page written
-    # for the first time goes to the log whole. Compressing those cost a third of the server's time.
-    "shared_buffers": "256MB",
-    "max_wal_size": "2GB",
+    "shared_buffers": shared_buffers(),
+    # Checkpoints far apart: after each one every page written for the first time goes to the log whole. Compressing
+    # those cost a third of the server's time.
+    "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "max_connections": "100",
     "shared_preload_libraries": "",

@@ -12,6 +12,7 @@ from typing import LiteralString
 import msgspec
 from psycopg.rows import args_row
 
+from whatrack.columns import numbers, texts
 from whatrack.db import Connection
 from whatrack.inbox.reading import Delivery
 from whatrack.inbox.routes import UNROUTED
@@ -38,14 +39,14 @@ SELECT q.* FROM unnest(%(partitions)s::smallint[]) AS p, LATERAL (
 ORDER BY q.id, q.partition, q.route LIMIT %(limit)s
 """
 AT_PLACES: LiteralString = """
-SELECT ctid::text, partition, id, route, day, bytes, origin FROM delivery_queue WHERE ctid = ANY(%s::tid[])
+SELECT ctid::text, partition, id, route, day, bytes, origin FROM delivery_queue WHERE ctid = ANY(%b::tid[])
 """
-BODIES: LiteralString = "SELECT id, received_at, body FROM webhook_deliveries WHERE day = %s AND id = ANY(%s)"
+BODIES: LiteralString = "SELECT id, received_at, body FROM webhook_deliveries WHERE day = %s AND id = ANY(%b)"
 EXCEPTION_BODIES: LiteralString = """
 SELECT DISTINCT ON (id) id, received_at, body FROM delivery_exceptions WHERE id = ANY(%s) ORDER BY id
 """
 # By physical place: nothing else deletes or moves the rows of a partition whose lock we hold.
-DELETE: LiteralString = "DELETE FROM delivery_queue WHERE ctid = ANY(%s::tid[])"
+DELETE: LiteralString = "DELETE FROM delivery_queue WHERE ctid = ANY(%b::tid[])"
 DONE: LiteralString = """
 INSERT INTO delivery_counters (day, partition, done)
 SELECT (now() AT TIME ZONE 'UTC')::date, p, n FROM unnest(%s::smallint[], %s::bigint[]) AS d (p, n)
@@ -129,7 +130,7 @@ async def claim_again(conn: Connection, before: Claim) -> Claim | None:
     if set(await _try_lock(conn, partitions)) != set(partitions):
         return None
     async with conn.cursor(binary=True, row_factory=args_row(QueueRow)) as cursor:
-        await cursor.execute(AT_PLACES, [[row.place for row in before.rows]])
+        await cursor.execute(AT_PLACES, [texts(row.place for row in before.rows)])
         still = set(await cursor.fetchall())
     return before if still == set(before.rows) else None
 
@@ -140,7 +141,7 @@ async def settle(conn: Connection, claimed: Claim, *, moved: set[RowKey], failed
     moved: rows whose every part went to another partition. A moved part is mended there, once it is processed; a whole
     body (route '') is mended as soon as it could be read.
     """
-    await conn.execute(DELETE, [[row.place for row in claimed.rows]])
+    await conn.execute(DELETE, [texts(row.place for row in claimed.rows)])
     done = Counter(row.partition for row in claimed.rows if (row.id, row.route) not in moved | failed)
     if done:
         await conn.execute(DONE, [list(done.keys()), list(done.values())])
@@ -218,7 +219,9 @@ async def _bodies(conn: Connection, rows: list[QueueRow]) -> dict[int, tuple[dat
         days.setdefault(row.day, []).append(row.id)
     async with conn.cursor(binary=True) as cursor:
         for day, ids in days.items():
-            for delivery_id, received_at, body in await (await cursor.execute(BODIES, [day, ids])).fetchall():
+            for delivery_id, received_at, body in await (
+                await cursor.execute(BODIES, [day, numbers(ids)])
+            ).fetchall():
                 found[delivery_id] = (received_at, body)
         missing = [row.id for row in rows if row.id not in found]
         if missing:

@@ -136,7 +136,7 @@ def read(deliveries: list[Delivery], targets: dict[str, list[Route]], reading: R
 def _read_change(
     reading: Reading,
     delivery: Delivery,
-    entry: webhook.Entry,
+    entry: webhook.Entry | webhook.PlainEntry,
     change: webhook.Change,
     targets: dict[str, list[Route]],
 ) -> None:

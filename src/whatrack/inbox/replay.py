@@ -1,6 +1,6 @@
 """Queueing deliveries again: those of a number that went live, and those an operator asks for."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import LiteralString
 
 from whatrack.db import Connection
@@ -21,6 +21,13 @@ REPLAY_IDS: LiteralString = """
 INSERT INTO delivery_queue (partition, id, route, day, bytes, origin)
 SELECT %(partition)s, d.id, '', d.day, length(d.body), 'replay' FROM webhook_deliveries d
 WHERE d.id = ANY(%(ids)s) AND NOT EXISTS (SELECT FROM delivery_queue q WHERE q.partition = %(partition)s AND q.id = d.id)
+ON CONFLICT DO NOTHING
+"""
+REPLAY_ONE: LiteralString = """
+INSERT INTO delivery_queue (partition, id, route, day, bytes, origin)
+SELECT %(partition)s, d.id, '', d.day, length(d.body), 'replay' FROM webhook_deliveries d
+WHERE d.day = %(day)s AND d.id = %(id)s
+  AND NOT EXISTS (SELECT FROM delivery_queue q WHERE q.partition = %(partition)s AND q.id = d.id)
 ON CONFLICT DO NOTHING
 """
 REPLAY_RANGE: LiteralString = """
@@ -51,6 +58,16 @@ async def replay_ids(conn: Connection, ids: list[int]) -> int:
     """Queue deliveries again by id, from the kept days and from the exceptions; answers how many rows."""
     kept = await conn.execute(REPLAY_IDS, {"partition": UNROUTED, "ids": ids})
     aside = await conn.execute(REPLAY_EXCEPTIONS, {"partition": UNROUTED, "ids": ids, "state": None})
+    return kept.rowcount + aside.rowcount
+
+
+async def replay_one(conn: Connection, day: date, delivery_id: int) -> int:
+    """Queue one delivery again: the kept body, or what of it was set aside; answers how many rows."""
+    values = {"partition": UNROUTED, "day": day, "id": delivery_id}
+    kept = await conn.execute(REPLAY_ONE, values)
+    aside = await conn.execute(
+        REPLAY_EXCEPTIONS, {"partition": UNROUTED, "ids": [delivery_id], "state": None}
+    )
     return kept.rowcount + aside.rowcount
 
 

@@ -1,6 +1,6 @@
 """Deliveries at rest: append, queue, count, set aside. One writer of the delivery tables (with days.py, claim.py, replay.py)."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import LiteralString
 
 import msgspec
@@ -30,17 +30,21 @@ ON CONFLICT (id, route) DO UPDATE SET state = excluded.state, reason = excluded.
     attempts = delivery_exceptions.attempts + 1, last_at = now()
 """
 LIST_EXCEPTIONS: LiteralString = """
-SELECT id, route, state, reason, detail, attempts, received_at, first_at, last_at, length(body) AS bytes
+SELECT id, route, state, reason, detail, attempts, received_at, first_at, last_at, length(body) AS bytes, day
 FROM delivery_exceptions WHERE state = %(state)s AND (id, route) < (%(id)s, %(route)s)
 ORDER BY id DESC, route DESC LIMIT %(limit)s
 """
 LIST_PENDING: LiteralString = """
 SELECT q.id, q.route, 'pending' AS state, q.origin AS reason, '' AS detail, 0 AS attempts, q.queued_at AS received_at,
-       q.queued_at AS first_at, q.queued_at AS last_at, q.bytes
+       q.queued_at AS first_at, q.queued_at AS last_at, q.bytes, q.day
 FROM generate_series(-1, 63) AS p, LATERAL (
     SELECT * FROM delivery_queue WHERE partition = p AND (id, route) < (%(id)s, %(route)s)
     ORDER BY id DESC, route DESC LIMIT %(limit)s) AS q
 ORDER BY q.id DESC, q.route DESC LIMIT %(limit)s
+"""
+# From the partial index delivery_exceptions_route.
+QUARANTINED: LiteralString = """
+SELECT route, count(*) FROM delivery_exceptions WHERE state = 'quarantined' AND route = ANY(%s) GROUP BY route
 """
 COUNTS: LiteralString = """
 SELECT (SELECT count(*) FROM delivery_queue), (SELECT coalesce(sum(done), 0)::bigint FROM delivery_counters),
@@ -85,6 +89,7 @@ class DeliveryState(msgspec.Struct, frozen=True):
     first_at: datetime
     last_at: datetime
     bytes: int
+    day: date
 
 
 async def append(conn: Connection, bodies: list[bytes], routes: list[str]) -> None:
@@ -127,6 +132,11 @@ async def counts(conn: Connection) -> Counts:
     """How many queue rows are in each state."""
     row = await (await conn.execute(COUNTS)).fetchone()
     return Counts(*row) if row else Counts(0, 0, 0, 0)
+
+
+async def quarantined(conn: Connection, routes: list[str]) -> dict[str, int]:
+    """How many deliveries each of these routes has in quarantine; routes without any are left out."""
+    return dict(await (await conn.execute(QUARANTINED, [routes])).fetchall())
 
 
 async def lag_seconds(conn: Connection) -> float:

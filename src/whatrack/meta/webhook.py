@@ -79,6 +79,20 @@ class Envelope(msgspec.Struct, gc=False):
     entry: list[msgspec.Raw] = []
 
 
+class PlainEntry(msgspec.Struct, gc=False):
+    """An entry of which every change is as expected."""
+
+    id: Scalar = None
+    time: Scalar = None
+    changes: list[Change] = []
+
+
+class PlainEnvelope(msgspec.Struct, gc=False):
+    """A body down to its changes, which nearly every one is; any other is read part by part."""
+
+    entry: list[PlainEntry] = []
+
+
 class Value(msgspec.Struct, gc=False):
     """A change's value as far as this product reads it. Any mix of the lists may come together."""
 
@@ -269,8 +283,23 @@ def salvage(kind: type[T], raw: msgspec.Raw) -> tuple[T, list[str]]:
         raise whole from None
 
 
-def changes(body: bytes) -> Iterator[tuple[Entry, Change | None]]:
+def changes(body: bytes) -> Iterator[tuple[Entry | PlainEntry, Change | None]]:
     """Every change of a body, with its entry; None in place of what is no change at all. Raises Undecodable."""
+    try:
+        entries = [] if b"\\u0000" in body else _plain.decode(body).entry
+    except (ValueError, RecursionError):
+        entries = []
+    for entry in entries:
+        for change in entry.changes:
+            yield entry, change
+    if not entries:
+        yield from _changes_part_by_part(body)
+
+
+_plain = msgspec.json.Decoder(PlainEnvelope)
+
+
+def _changes_part_by_part(body: bytes) -> Iterator[tuple[Entry, Change | None]]:
     for raw_entry in decode(Envelope, body).entry:
         try:
             entry, left_out = salvage(Entry, raw_entry)

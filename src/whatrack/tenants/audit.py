@@ -19,7 +19,7 @@ from whatrack.units import new_id
 Action = Literal[
     "sign_in", "code_refused", "password_changed", "password_reset", "two_step_on", "two_step_off", "recovery_codes_made",
     "organization_created", "organization_changed",
-    "member_joined", "member_role_changed", "member_removed", "invitation_sent", "invitation_withdrawn",
+    "member_added", "member_joined", "member_role_changed", "member_removed", "invitation_sent", "invitation_withdrawn",
     "key_created", "key_revoked",
     "ticket_opened", "ticket_moved", "ticket_move_undone", "ticket_assigned", "refund_added", "refund_removed",
     "stage_added", "stage_changed", "stage_shifted", "stage_removed",

@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import ssl
+from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid, parseaddr
 
@@ -38,12 +39,17 @@ def deliver(settings: Settings, letter: Letter) -> None:
     """Hand one letter to the server; OSError, SMTPException or ValueError when it does not take it."""
     message = written(letter, sender=settings.smtp_from, domain=settings.base_url.host or "localhost")
     _, sender = parseaddr(settings.smtp_from)
-    with _connected(settings) as server:
+    server = _connected(settings)
+    try:
         if settings.smtp_security == "starttls":
             server.starttls(context=ssl.create_default_context())
         if settings.smtp_user and settings.smtp_password:
             server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
         server.send_message(message, from_addr=sender, to_addrs=[letter.to])
+    finally:  # what was taken is taken, however the server says goodbye: smtplib's own `with` would raise for it
+        with suppress(OSError, smtplib.SMTPException):
+            server.quit()
+        server.close()
 
 
 def written(letter: Letter, *, sender: str, domain: str) -> EmailMessage:

@@ -85,10 +85,14 @@ def new_record(
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What is asked for; None leaves as it is. version: the ticket's as the asker last saw it."""
+    """What is asked for; None leaves as it is. version: the ticket's as the asker last saw it.
+
+    no_value: take the value away, which a won ticket refuses.
+    """
 
     stage: Stage | None = None
     deal_value: Decimal | None = None
+    no_value: bool = False
     currency: str | None = None
     won_at: datetime | None = None
     lost_reason: str | None = None
@@ -139,6 +143,8 @@ def apply(ticket: Record, change: Change, current: Stage, now: datetime) -> Reco
 def _value(ticket: Record, change: Change) -> Decimal | None:
     if change.deal_value is not None and change.deal_value <= 0:
         raise bad_value("deal_value", "A sale is worth more than zero.")
+    if change.no_value:
+        return None
     return ticket.deal_value if change.deal_value is None else change.deal_value
 
 

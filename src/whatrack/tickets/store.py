@@ -5,8 +5,7 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from psycopg.rows import args_row
-
+from whatrack.columns import flags, moments, numbers, texts, uuids
 from whatrack.db import Connection
 from whatrack.tickets.lifecycle import Rules, Ticket
 
@@ -18,10 +17,10 @@ t.follow_up, t.opened_at, t.last_message_at, t.active_at, t.closed_at, t.version
 """
 # Served by tickets_one_open and tickets_closed.
 OF_CONTACTS: LiteralString = f"""
-SELECT {COLUMNS} FROM unnest(%(organizations)b::uuid[], %(contacts)b::uuid[]) AS c (organization_id, id)
+SELECT {COLUMNS} FROM unnest(%(organizations)b, %(contacts)b) AS c (organization_id, id)
 JOIN tickets t ON t.organization_id = c.organization_id AND t.contact_id = c.id AND t.status = 'open'
 UNION ALL
-SELECT {COLUMNS} FROM unnest(%(organizations)b::uuid[], %(contacts)b::uuid[]) AS c (organization_id, id),
+SELECT {COLUMNS} FROM unnest(%(organizations)b, %(contacts)b) AS c (organization_id, id),
 LATERAL (SELECT * FROM tickets t WHERE t.organization_id = c.organization_id AND t.contact_id = c.id
          AND t.status = 'closed' ORDER BY t.closed_at DESC LIMIT {CLOSED_LATELY}) AS t
 """  # noqa: S608 - constants only
@@ -34,10 +33,8 @@ INSERT: LiteralString = """
 INSERT INTO tickets (organization_id, id, contact_id, phone_number_id, stage_id, status, close_reason, currency, follow_up,
                      opened_at, last_message_at, active_at, closed_at, source, created_at, updated_at)
 SELECT n.*, 'message', %(now)s, %(now)s
-FROM unnest(%(organization_id)b::uuid[], %(id)b::uuid[], %(contact_id)b::uuid[], %(phone_number_id)b::text[],
-            %(stage_id)b::uuid[], %(status)b::text[], %(close_reason)b::text[], %(currency)b::text[], %(follow_up)b::bool[],
-            %(opened_at)b::timestamptz[], %(last_message_at)b::timestamptz[], %(active_at)b::timestamptz[],
-            %(closed_at)b::timestamptz[]) AS n
+FROM unnest(%(organization_id)b, %(id)b, %(contact_id)b, %(phone_number_id)b, %(stage_id)b, %(status)b, %(close_reason)b,
+            %(currency)b, %(follow_up)b, %(opened_at)b, %(last_message_at)b, %(active_at)b, %(closed_at)b) AS n
 """
 # Nobody's rows are locked while a batch is decided: a ticket that somebody changed meanwhile has another version, is not
 # written, and the batch is decided anew. A message that changes the status makes a new version; others do not.
@@ -45,9 +42,8 @@ UPDATE: LiteralString = """
 UPDATE tickets t SET contact_id = n.contact_id, status = n.status, close_reason = n.close_reason, follow_up = n.follow_up,
     last_message_at = n.last_message_at, active_at = n.active_at, closed_at = n.closed_at, updated_at = %(now)s,
     version = t.version + (t.status <> n.status)::int
-FROM unnest(%(organization_id)b::uuid[], %(id)b::uuid[], %(contact_id)b::uuid[], %(status)b::text[], %(close_reason)b::text[],
-            %(follow_up)b::bool[], %(last_message_at)b::timestamptz[], %(active_at)b::timestamptz[], %(closed_at)b::timestamptz[],
-            %(version)b::int[])
+FROM unnest(%(organization_id)b, %(id)b, %(contact_id)b, %(status)b, %(close_reason)b, %(follow_up)b, %(last_message_at)b,
+            %(active_at)b, %(closed_at)b, %(version)b)
     AS n (organization_id, id, contact_id, status, close_reason, follow_up, last_message_at, active_at, closed_at, version)
 WHERE t.organization_id = n.organization_id AND t.id = n.id AND t.version = n.version
 """
@@ -84,14 +80,6 @@ async def rules(conn: Connection, organization_ids: Collection[UUID]) -> dict[UU
     return {organization_id: Rules(days, currency, stage) for organization_id, days, currency, stage in rows}
 
 
-async def of_contacts(conn: Connection, contacts: Collection[tuple[UUID, UUID]]) -> list[Ticket]:
-    """The open tickets of these contacts, by (organization, contact), and those closed lately."""
-    parameters = {"organizations": [each[0] for each in contacts], "contacts": [each[1] for each in contacts]}
-    async with conn.cursor(binary=True, row_factory=args_row(Ticket)) as cursor:
-        await cursor.execute(OF_CONTACTS, parameters)
-        return await cursor.fetchall()
-
-
 async def write(conn: Connection, tickets: Collection[Ticket], now: datetime) -> None:
     """Write new and changed tickets. What closes goes first, because a contact has one open ticket per number.
 
@@ -122,11 +110,20 @@ async def expire_due(conn: Connection, limit: int) -> int:
     return (await conn.execute(SWEEP, {"limit": limit})).rowcount
 
 
-_WRITTEN = (
-    "organization_id", "id", "contact_id", "phone_number_id", "stage_id", "status", "close_reason", "currency",
-    "follow_up", "opened_at", "last_message_at", "active_at", "closed_at", "version",
-)  # fmt: skip
-
-
-def _columns(tickets: list[Ticket]) -> dict[str, list[object]]:
-    return {name: [getattr(ticket, name) for ticket in tickets] for name in _WRITTEN}
+def _columns(tickets: list[Ticket]) -> dict[str, object]:
+    return {
+        "organization_id": uuids(each.organization_id for each in tickets),
+        "id": uuids(each.id for each in tickets),
+        "contact_id": uuids(each.contact_id for each in tickets),
+        "phone_number_id": texts(each.phone_number_id for each in tickets),
+        "stage_id": uuids(each.stage_id for each in tickets),
+        "status": texts(each.status for each in tickets),
+        "close_reason": texts(each.close_reason for each in tickets),
+        "currency": texts(each.currency for each in tickets),
+        "follow_up": flags(each.follow_up for each in tickets),
+        "opened_at": moments(each.opened_at for each in tickets),
+        "last_message_at": moments(each.last_message_at for each in tickets),
+        "active_at": moments(each.active_at for each in tickets),
+        "closed_at": moments(each.closed_at for each in tickets),
+        "version": numbers(each.version for each in tickets),
+    }

@@ -7,11 +7,10 @@ from fastapi import Request
 
 from whatrack import db as database
 from whatrack import flow_connections
-from whatrack.connections import datasets, listing, login, profiles, upkeep, whatsapp_numbers
+from whatrack.connections import listing, login, profiles, upkeep
 from whatrack.connections.keys import Keys
 from whatrack.connections.profiles import Login, Profile
 from whatrack.connections.refusals import answered
-from whatrack.connections.whatsapp_numbers import Connected
 from whatrack.db import Database
 from whatrack.errors import Refused
 from whatrack.meta.graph import Graph
@@ -70,7 +69,7 @@ class Desk:
         await self.use_up(state)
         async with self.db.tenant(self.access.organization_id) as conn:
             now = await database.now(conn)
-        with answered("code"):
+        async with answered("code"):
             found = await login.by_code(self.graph, self.keys, app, code, self.redirect_uri, now)
         return await self._connected(found)
 
@@ -79,7 +78,7 @@ class Desk:
         self.access.require("admin")
         async with self.db.tenant(self.access.organization_id) as conn:
             now = await database.now(conn)
-        with answered("access_token"):
+        async with answered("access_token"):
             found = await login.by_token(self.graph, self.keys, token.strip(), now)
         return await self._connected(found)
 
@@ -96,15 +95,6 @@ class Desk:
             await upkeep.settle(conn, held, found)
             known = await profiles.one(conn, organization, profile_id)
         return await self._listed(known)
-
-    async def ensure_dataset(self, waba_id: str) -> Connected:
-        """The dataset of a WhatsApp account, or why there is none; NotFound for another organization's."""
-        self.access.require("admin")
-        organization = self.access.organization_id
-        await datasets.ensure_own(self.db, self.graph, self.keys, organization, waba_id)
-        async with self.db.tenant(organization) as conn:
-            numbers = await whatsapp_numbers.connected(conn, organization)
-        return next(each for each in numbers if each.waba_id == waba_id)
 
     async def refresh(self, *, only_due: bool) -> None:
         """Read the accounts of the working profiles; only_due: of those whose list is old."""

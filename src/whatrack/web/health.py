@@ -18,12 +18,14 @@ MAX_LAG_S = 60.0
 ANSWER_WITHIN_S = 3.0  # a database that needs longer is no good for intake either
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
     """Alive."""
     return {"status": "ok"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"description": "It cannot; `status` says why."}})
 async def readyz(request: Request, response: Response, check: str = "") -> dict[str, Any]:
     """200 while this process can commit a delivery; with ?check=drain also only while the drain keeps up."""

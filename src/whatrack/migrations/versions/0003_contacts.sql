@@ -13,13 +13,13 @@ CREATE TABLE contacts (
 SELECT protect_tenant_table('contacts');
 
 -- Every id that leads to a contact. key: 'phone:' and the number in one canonical form (Brazil's ninth digit set),
--- or 'bsuid:' and the business-scoped user id; longer than 200 characters, its SHA-256.
+-- or 'bsuid:' and the business-scoped user id; longer than 200 characters, its SHA-256. Written only with contacts, in
+-- one transaction, so without a foreign key, as contact_terms.
 CREATE TABLE contact_identities (
     organization_id uuid NOT NULL,
     key text NOT NULL CHECK (length(key) <= 220),
     contact_id uuid NOT NULL,
-    PRIMARY KEY (organization_id, key),
-    FOREIGN KEY (organization_id, contact_id) REFERENCES contacts ON DELETE CASCADE
+    PRIMARY KEY (organization_id, key) INCLUDE (contact_id) -- asked for each message, and answered by the index alone
 );
 CREATE INDEX contact_identities_contact ON contact_identities (organization_id, contact_id);
 SELECT protect_tenant_table('contact_identities');

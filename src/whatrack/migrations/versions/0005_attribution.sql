@@ -1,4 +1,6 @@
 -- Which ad brought the ticket (last touch, with a copy of the first), and every touch with what was decided.
+-- Both are written only in the transaction that wrote their ticket or has just read it, and no ticket is ever deleted by
+-- itself: so without foreign keys, whose checks would lock a ticket's row again for each touch.
 
 CREATE TABLE ticket_tracking (
     organization_id uuid NOT NULL,
@@ -32,8 +34,7 @@ CREATE TABLE ticket_tracking (
     first_source_type text,
     first_source_id text,
     first_ctwa_clid text,
-    PRIMARY KEY (organization_id, ticket_id),
-    FOREIGN KEY (organization_id, ticket_id) REFERENCES tickets ON DELETE CASCADE
+    PRIMARY KEY (organization_id, ticket_id)
 ) WITH (fillfactor = 90);
 CREATE INDEX ticket_tracking_ad ON ticket_tracking (organization_id, meta_ad_id) WHERE meta_ad_id IS NOT NULL;
 CREATE INDEX ticket_tracking_campaign ON ticket_tracking (organization_id, meta_campaign_id) WHERE meta_campaign_id IS NOT NULL;
@@ -52,8 +53,7 @@ CREATE TABLE meta_attribution_history (
     new_ad_id text,
     old_ctwa_clid text,
     new_ctwa_clid text,
-    PRIMARY KEY (organization_id, id),
-    FOREIGN KEY (organization_id, ticket_id) REFERENCES tickets ON DELETE CASCADE
+    PRIMARY KEY (organization_id, id)
 );
 CREATE INDEX meta_attribution_history_ticket ON meta_attribution_history (organization_id, ticket_id, touched_at);
 SELECT protect_tenant_table('meta_attribution_history');

@@ -257,7 +257,7 @@ async def list_datasets(
     async with db.tenant(who.organization_id) as conn:
         found = await ad_accounts.one(conn, who.organization_id, account_id)
         facts = await tokens.facts(conn, who.organization_id)
-    with answered():
+    async with answered():
         listed = await datasets.of_account(db, graph, keys, found, facts)
     return {"data": [msgspec.structs.asdict(each) for each in listed], "next": None}
 
@@ -274,7 +274,7 @@ async def configure_account(
         confirmed=wanted.confirm_unlinked,
         version=wanted.version,
     )
-    await config.change(db, graph, keys, who, account_id, asked)
+    await flow_connections.account_update(db, graph, keys, who, account_id, asked)
     return await _account(db, who, account_id)
 
 

@@ -185,7 +185,9 @@ class Move(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     stage: NoNul | None = Field(None, description="id, role or name, any case")
-    deal_value: str | None = Field(None, description='a plain decimal, such as "199.90"')
+    deal_value: str | None = Field(
+        None, description='a plain decimal, such as "199.90"; null takes the value away'
+    )
     currency: str | None = None
     won_at: Moment | None = None
     lost_reason: NoNul | None = None
@@ -196,6 +198,7 @@ class Move(BaseModel):
         return Change(
             stage=None if self.stage is None else find_stage(stages, self.stage),
             deal_value=None if self.deal_value is None else parse_money(self.deal_value, "deal_value"),
+            no_value="deal_value" in self.model_fields_set and self.deal_value is None,
             currency=None if self.currency is None else parse_currency(self.currency, "currency"),
             won_at=self.won_at,
             lost_reason=self.lost_reason,

@@ -19,6 +19,7 @@ SENTENCES = {
     "recovery_codes_made": marked("%(actor)s gerou novos códigos de recuperação."),
     "organization_created": marked("%(actor)s criou a organização %(name)s."),
     "organization_changed": marked("%(actor)s mudou a organização: %(changes)s."),
+    "member_added": marked("%(actor)s adicionou %(name)s à organização: %(role)s."),
     "member_joined": marked("%(actor)s passou a fazer parte da organização: %(role)s."),
     "member_role_changed": marked("%(actor)s mudou o papel de %(name)s: de %(from)s para %(to)s."),
     "member_removed": marked("%(actor)s removeu %(name)s da organização."),

@@ -14,7 +14,7 @@ from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import page, see
 from whatrack.web.pages.visitor import Admin
-from whatrack.web.pages.words import role_name, roles_up_to
+from whatrack.web.pages.words import role_hint, role_name, roles_up_to
 from whatrack.web.state import TheSettings
 
 router = APIRouter(prefix="/settings/keys")
@@ -51,4 +51,4 @@ async def _show(request: Request, db: Database, who: Access, form: Form, status:
     async with db.tenant(who.organization_id) as conn:
         keys = await api_keys.everyone(conn, who.organization_id)
     context: dict[str, Any] = {"keys": keys, "form": form, "roles": roles_up_to(who.role)}
-    return page(request, "keys.html", status=status, role_name=role_name, **context)
+    return page(request, "keys.html", status=status, role_name=role_name, role_hint=role_hint, **context)

@@ -20,7 +20,7 @@ from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import page, see
 from whatrack.web.pages.visitor import Admin, SignedIn
-from whatrack.web.pages.words import ROLES, role_name, roles_up_to
+from whatrack.web.pages.words import ROLES, role_hint, role_name, roles_up_to
 from whatrack.web.state import TheSealer, TheSettings
 
 router = APIRouter(prefix="/settings/members")
@@ -130,6 +130,7 @@ async def _show(request: Request, db: Database, who: Access, form: Form, status:
         form=form,
         roles=roles_up_to(who.role),
         role_name=role_name,
+        role_hint=role_hint,
         may_renew=lambda role: RANK[role] <= RANK[who.role],
     )
 
@@ -137,7 +138,7 @@ async def _show(request: Request, db: Database, who: Access, form: Form, status:
 def _one(request: Request, who: Access, found: Member, form: Form, status: int) -> Response:
     may = RANK[found.role] <= RANK[who.role]
     context: dict[str, Any] = {"found": found, "form": form, "may": may, "roles": roles_up_to(who.role)}
-    return page(request, "member.html", status=status, role_name=role_name, **context)
+    return page(request, "member.html", status=status, role_name=role_name, role_hint=role_hint, **context)
 
 
 async def _mail(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from whatrack import flow_connections
 from whatrack.connections import ad_accounts, config, datasets, tokens
 from whatrack.connections.ad_accounts import AdAccount
 from whatrack.connections.datasets import Dataset
@@ -21,6 +22,7 @@ from whatrack.web.pages.visitor import Admin
 from whatrack.web.pages.words import said
 
 router = APIRouter(prefix="/settings/meta/accounts")
+LIST_WITHIN_S = 6.0
 OWN, OTHER = "own", "other"
 FIELDS = ("pixel_id", "other", "confirmed")
 
@@ -79,7 +81,9 @@ async def turn_off(request: Request, who: Admin, account_id: str, form: Sent) ->
     version = form.whole("version", 1, 2**31 - 1)
     asked = config.Change(is_active=False, keep_pixel=True, version=version)
     try:
-        changed = await config.change(desk.db, desk.graph, desk.keys, who, account_id, asked)
+        changed = await flow_connections.account_update(
+            desk.db, desk.graph, desk.keys, who, account_id, asked
+        )
     except Refused as error:
         mark = "&" if "?" in back else "?"
         return see(request, f"{back}{mark}problem={error.code}")
@@ -93,10 +97,12 @@ async def _change(desk: Desk, found: AdAccount, overview: Overview, asked: confi
         # It is checked first, so that a wrong id is told as one.
         async with desk.db.tenant(desk.access.organization_id) as conn:
             facts = await tokens.facts(conn, desk.access.organization_id)
-        with answered("pixel_id"):
+        async with answered("pixel_id"):
             await datasets.recognised(desk.db, desk.graph, desk.keys, found, facts, asked.pixel_id)
         raise Refused("pixel_unconfirmed", "Confirm the unlinked dataset.", status=422, field="confirmed")
-    await config.change(desk.db, desk.graph, desk.keys, desk.access, found.ad_account_id, asked)
+    await flow_connections.account_update(
+        desk.db, desk.graph, desk.keys, desk.access, found.ad_account_id, asked
+    )
 
 
 def _refuse(form: Form, error: Refused) -> None:
@@ -139,7 +145,7 @@ async def _listed(desk: Desk, found: AdAccount, overview: Overview) -> tuple[lis
     """(the datasets besides the WhatsApp's own, why Meta did not tell). One that was chosen before is always among them."""
     trouble = ""
     try:
-        with answered():
+        async with answered(within_s=LIST_WITHIN_S):
             listed = await datasets.of_account(desk.db, desk.graph, desk.keys, found, overview.facts)
     except Refused as error:
         listed, trouble = [], said(error)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from whatrack import db as database
+from whatrack import flow_connections
 from whatrack.connections import ad_accounts, profiles, tokens
 from whatrack.connections.ad_accounts import Search
 from whatrack.errors import Refused
@@ -151,7 +152,8 @@ async def remove(request: Request, db: Db, who: Admin, profile_id: UUID) -> Resp
 @router.post("/datasets/{waba_id}")
 async def make_dataset(request: Request, who: Admin, waba_id: str) -> Response:
     """Have Meta make (or give) the dataset of one of the organization's WhatsApp accounts."""
-    found = await Desk(request, who).ensure_dataset(waba_id)
+    desk = Desk(request, who)
+    found = await flow_connections.own_dataset(desk.db, desk.graph, desk.keys, who, waba_id)
     if found.dataset_id:
         return see(request, HERE, _("Dataset do WhatsApp pronto: %(id)s.", id=found.dataset_id))
     return see(request, f"{HERE}?problem={found.dataset_reason}")

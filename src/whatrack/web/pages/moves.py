@@ -198,7 +198,13 @@ def _change(form: Form, wanted: Wanted) -> Change:
 
 
 def _question(request: Request, wanted: Wanted, form: Form, *, status: int) -> Response:
-    context = {"ticket": wanted.ticket, "stage": wanted.stage, "form": form, "person": _name(wanted.ticket)}
+    context = {
+        "ticket": wanted.ticket,
+        "stage": wanted.stage,
+        "form": form,
+        "person": _name(wanted.ticket),
+        "in_dialog": by_htmx(request),
+    }
     headers = {"HX-Retarget": "#dialog", "HX-Reswap": "innerHTML", "HX-Trigger": '{"wt:dialog":""}'}
     return page(request, "ticket_move.html", "_/move_form.html", status=status, headers=headers, **context)
 

@@ -37,7 +37,7 @@ async def add(request: Request, db: Db, graph: TheGraph, keys: TheKeys, who: Adm
     waba_id = form.line("waba_id", required=False, most=40) or None
     if form.ok:
         try:
-            with answered("token"):
+            async with answered("token"):
                 proved = await number_login.prove(graph, keys, token, number_id, waba_id)
             number = WhatsappNumber(
                 who.organization_id, proved.phone_number_id, proved.waba_id, proved.display_phone

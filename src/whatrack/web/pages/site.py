@@ -12,6 +12,7 @@ from whatrack.web.pages import (
     audit,
     conversions,
     data_deletion,
+    deliveries,
     events,
     failures,
     i18n,
@@ -24,7 +25,9 @@ from whatrack.web.pages import (
     meta_ads,
     moves,
     number_new,
+    numbers,
     organization,
+    pictures,
     recover,
     second_step,
     setup,
@@ -36,12 +39,15 @@ from whatrack.web.pages.render import WEB, see
 from whatrack.web.pages.visitor import MaybeVisitor
 
 PAGES = (
+    pictures,
     tickets,
     moves,
     ticket,
     events,
     conversions,
     stages,
+    numbers,
+    deliveries,
     login,
     recover,
     setup,

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from whatrack import db as database
 from whatrack import flow
+from whatrack.attribution import pictures
 from whatrack.board import tickets as board
 from whatrack.board import timeline
 from whatrack.db import Connection
@@ -68,7 +69,7 @@ async def _everything(conn: Connection, who: Access, ticket_id: UUID, after: str
         "now": now,
         "decisions": DECISIONS,
         "event_words": event_words,
-        "has_picture": False,
+        "has_picture": await pictures.has(conn, who.organization_id, ticket["tracking"]["source_id"]),
         "may_move": who.role != "viewer",
         "undoable": undoable,
         "value_form": Form(None, deal_value=values.as_typed(ticket["deal_value"]), version=ticket["version"]),
@@ -88,11 +89,11 @@ async def _again(request: Request, db: Db, who: Access, ticket_id: UUID, **forms
 async def set_value(request: Request, db: Db, who: Agent, ticket_id: UUID, form: Sent) -> Response:
     """Write down what the ticket is worth."""
     version = form.whole("version", 1, 2**31 - 1)
-    value = form.parsed("deal_value", values.money)
+    value = form.parsed("deal_value", values.money) if form.values.get("deal_value", "").strip() else None
     if form.ok:
         try:
             async with db.tenant(who.organization_id) as conn:
-                change = Change(deal_value=value, version=version)
+                change = Change(deal_value=value, no_value=value is None, version=version)
                 await flow.move_ticket(
                     conn, who.organization_id, ticket_id, lambda _all: change, actor=who.actor
                 )

@@ -211,6 +211,6 @@ async def _new_form(
     request: Request, db: Db, who: Access, form: Form, *, existing: object = None
 ) -> Response:
     async with db.tenant(who.organization_id) as conn:
-        numbers = await whatsapp_numbers.all_numbers(conn, who.organization_id)
+        numbers = await whatsapp_numbers.of_organization(conn, who.organization_id)
     status = 200 if form.ok else 422
     return page(request, "ticket_new.html", status=status, form=form, numbers=numbers, existing=existing)

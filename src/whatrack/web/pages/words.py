@@ -82,9 +82,13 @@ def role_name(role: str) -> str:
 
 
 def roles_up_to(role: str) -> list[tuple[str, str]]:
-    """The roles that somebody with this one may give, the least first, each with what it may do."""
-    given = [name for name in RANK if RANK[name] <= RANK[role]]
-    return [(name, f"{role_name(name)}: {_(ROLE_HINTS[name])}") for name in given]
+    """The roles that somebody with this one may give, the least first."""
+    return [(name, role_name(name)) for name in RANK if RANK[name] <= RANK[role]]
+
+
+def role_hint(role: str) -> str:
+    """What somebody with this role may do."""
+    return _(ROLE_HINTS[role])
 
 
 def said(error: Refused) -> str:

@@ -82,13 +82,23 @@ function sortable() {
     });
   });
 }
+// Only a pointer drags: who comes by keyboard, or just reads, does not load it.
 function loadSortable() {
-  if (!document.querySelector("[data-draggable]")) return;
   if (window.Sortable) return sortable();
-  const script = document.createElement("script");
-  script.src = document.querySelector("[data-draggable]").dataset.sortable;
-  script.addEventListener("load", sortable);
-  document.head.append(script);
+  const board = document.querySelector("[data-draggable]");
+  if (!board) return;
+  board.addEventListener(
+    "pointerover",
+    () => {
+      if (document.querySelector("script[data-sortable]")) return;
+      const script = document.createElement("script");
+      script.src = board.dataset.sortable;
+      script.dataset.sortable = "";
+      script.addEventListener("load", sortable);
+      document.head.append(script);
+    },
+    { once: true },
+  );
 }
 
 function prepare() {

@@ -1,4 +1,4 @@
-"""Runs 0008_connections.sql."""
+"""Runs 0008_number_hours.sql."""
 
 from alembic import op
 
@@ -9,4 +9,4 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    run_file(op.get_bind(), "0008_connections")
+    run_file(op.get_bind(), "0008_number_hours")

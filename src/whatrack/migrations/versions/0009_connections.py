@@ -1,4 +1,4 @@
-"""Runs 0009_conversions.sql."""
+"""Runs 0009_connections.sql."""
 
 from alembic import op
 
@@ -9,4 +9,4 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    run_file(op.get_bind(), "0009_conversions")
+    run_file(op.get_bind(), "0009_connections")
