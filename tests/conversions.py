@@ -1,5 +1,6 @@
 """What tests of conversions need: tickets that came by a click, moves, and what is owed for them."""
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from whatrack.tickets.moves import Change, Record
 from whatrack.tickets.stages import Stage, find_stage
 from whatrack.units import new_id
 
+_people = itertools.count(10_000_000)
 ACTOR = "user:00000000-0000-0000-0000-000000000001"
 
 
@@ -31,16 +33,23 @@ async def tickets_of(
     db: Database, shop: Shop, *clids: str | None, ad_id: str = "120226305854810726"
 ) -> list[UUID]:
     """A ticket for each click id, in order; None for a person whose ad told none."""
-    found = []
-    for place, clid in enumerate(clids):
-        phone = f"55119000{abs(hash((shop.number, place, clid))) % 10**5:05d}"
-        at = NOON + timedelta(seconds=place)
-        await process(db, body(change(shop.number, message(phone, at=at, referral=ad(ad_id, clid)))))
-        row = await rows(
-            db, "SELECT id FROM tickets WHERE organization_id = %s ORDER BY created_at DESC LIMIT 1", shop.id
+    phones = [f"55119{next(_people):08d}" for _ in clids]
+    said = [
+        body(
+            change(shop.number, message(phone, at=NOON + timedelta(seconds=place), referral=ad(ad_id, clid)))
         )
-        found.append(row[0]["id"])
-    return found
+        for place, (phone, clid) in enumerate(zip(phones, clids, strict=True))
+    ]
+    await process(db, *said)
+    found = await rows(
+        db,
+        """SELECT c.wa_id, t.id FROM tickets t JOIN contacts c ON c.organization_id = t.organization_id AND c.id = t.contact_id
+           WHERE t.organization_id = %s AND c.wa_id = ANY(%s)""",
+        shop.id,
+        phones,
+    )
+    by_phone = {row["wa_id"]: row["id"] for row in found}
+    return [by_phone[phone] for phone in phones]
 
 
 async def move(

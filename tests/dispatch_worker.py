@@ -1,6 +1,10 @@
-"""A process that sends what is owed until it is killed: python -m tests.dispatch_worker <conninfo> <graph url> <app id> <secrets…>."""
+"""Processes that send what is owed until they are killed: python -m tests.dispatch_worker <conninfo> <graph url> <app id> <secrets…>.
+
+Each line on stdin forks one and tells its id; the next line comes when that one was killed.
+"""
 
 import asyncio
+import os
 import sys
 from datetime import timedelta
 
@@ -19,11 +23,15 @@ async def main(conninfo: str, url: str, app_id: str, secret: str, other: str) ->
     keys = Keys(SEALER, App(app_id, secret, url, NEWEST, ()), (other,))
     graph = Graph(url, NEWEST, timeout_s=2.0)
     dispatcher = Dispatcher(db.system, graph, keys, lease=timedelta(seconds=0.5))
-    print("ready", flush=True)
     while True:
         if not await dispatcher.step():
             await asyncio.sleep(0.02)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    for _ in sys.stdin:
+        child = os.fork()
+        if not child:
+            asyncio.run(main(*sys.argv[1:]))
+        print(child, flush=True)
+        os.waitpid(child, 0)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
@@ -10,10 +11,10 @@ from collections import Counter
 from tests.conversions import Desk, a_desk, events, move, put, tickets_of
 from whatrack.db import Database
 
-EVENTS, ROUNDS = 90, 6
+EVENTS, ROUNDS = 90, 8
 
 
-async def start(desk: Desk, conninfo: str) -> Process:
+async def nursery(desk: Desk, conninfo: str) -> Process:
     cast = desk.sandbox.cast
     arguments = [
         conninfo,
@@ -23,10 +24,15 @@ async def start(desk: Desk, conninfo: str) -> Process:
         cast.whatsapp_app.secret,
     ]
     command = [sys.executable, "-m", "tests.dispatch_worker", *arguments]
-    worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, env=dict(os.environ))
-    assert worker.stdout is not None
-    assert await worker.stdout.readline() == b"ready\n"
-    return worker
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=dict(os.environ))
+
+
+async def born(parent: Process) -> int:
+    """A new worker's id."""
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    parent.stdin.write(b"\n")
+    return int(await parent.stdout.readline())
 
 
 async def left(db: Database) -> int:
@@ -44,19 +50,20 @@ async def test_a_worker_that_is_killed_at_any_moment_loses_nothing_and_doubles_n
             await move(db, desk.shop, ticket, "qualified")
         await put(db, "UPDATE meta_conversion_events SET batch_limit = 2")
         desk.sandbox.faults.inject("slow", seconds=0.02, times=None, path="*/events")
+        parent = await nursery(desk, conninfo)
         for _ in range(ROUNDS):
-            worker = await start(desk, conninfo)
-            await asyncio.sleep(chance.uniform(0.0, 0.2))
-            worker.kill()
-            await worker.wait()
+            worker = await born(parent)
+            await asyncio.sleep(chance.uniform(0.05, 0.3))
+            os.kill(worker, signal.SIGKILL)
         interrupted = await left(db)
-        worker = await start(desk, conninfo)
+        worker = await born(parent)
         for _ in range(300):
             if not await left(db):
                 break
             await asyncio.sleep(0.1)
-        worker.kill()
-        await worker.wait()
+        os.kill(worker, signal.SIGKILL)
+        parent.kill()
+        await parent.wait()
 
         assert interrupted  # the worker was killed while there was work
         told = Counter(each["event_id"] for each in desk.learned)

@@ -29,17 +29,17 @@ SALE = Event(
 def test_a_lead_as_meta_documents_it():
     assert capi.body([LEAD]) == (
         b'{"data":[{"event_name":"LeadSubmitted","event_time":1795500000,"event_id":"lead-01a20bca-bc83-7227-ba96-87e1a30ee64e",'
-        b'"action_source":"business_messaging","messaging_channel":"whatsapp",'
-        b'"user_data":{"whatsapp_business_account_id":"102290129340398","ctwa_clid":"ARAkLkA8rmlFeiCk"}}],"partner_agent":"whatrack"}'
+        b'"user_data":{"whatsapp_business_account_id":"102290129340398","ctwa_clid":"ARAkLkA8rmlFeiCk"},'
+        b'"action_source":"business_messaging","messaging_channel":"whatsapp"}],"partner_agent":"whatrack"}'
     )
 
 
 def test_a_sale_as_meta_documents_it():
     assert capi.body([SALE], "TEST12345") == (
         b'{"data":[{"event_name":"Purchase","event_time":1795500000,"event_id":"purchase-01a20bca-bc83-7227-ba96-87e1a30ee64e",'
-        b'"action_source":"business_messaging","messaging_channel":"whatsapp",'
         b'"user_data":{"whatsapp_business_account_id":"102290129340398","ctwa_clid":"Aff-n8ZTxyz"},'
-        b'"custom_data":{"currency":"BRL","value":199.90}}],"partner_agent":"whatrack","test_event_code":"TEST12345"}'
+        b'"custom_data":{"currency":"BRL","value":199.90},'
+        b'"action_source":"business_messaging","messaging_channel":"whatsapp"}],"partner_agent":"whatrack","test_event_code":"TEST12345"}'
     )
 
 

@@ -185,7 +185,7 @@ def _mark(text: str) -> str:
 
 
 def test_every_state_hold_outcome_and_event_has_its_words(db: Database):
-    sql = (Path(whatrack.__file__).parent / "migrations/versions/0009_conversions.sql").read_text()
+    sql = (Path(whatrack.__file__).parent / "migrations/versions/0010_conversions.sql").read_text()
     holds = set(re.findall(r"'([a-z_]+)'", re.search(r"hold_reason IN \((.*?)\)", sql, re.DOTALL)[1]))  # type: ignore[index]
     outcomes = set(re.findall(r"'([a-z_]+)'", re.search(r"outcome IN \((.*?)\)", sql, re.DOTALL)[1]))  # type: ignore[index]
     reasons = set(re.findall(r"'([a-z_]+)'", re.search(r"reason IN \('not_an_ad'(.*?)\)", sql, re.DOTALL)[0]))  # type: ignore[index]

@@ -11,6 +11,7 @@ from typing import LiteralString
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 from psycopg.rows import args_row
 
 from whatrack.connections import tokens
@@ -101,7 +102,7 @@ class Due(msgspec.Struct, frozen=True, gc=False):
             int(self.event_time.timestamp()),
             self.event_id,
             UserData(waba_id, self.ctwa_clid),
-            None if self.value is None else CustomData(self.currency, self.value),
+            UNSET if self.value is None else CustomData(self.currency, self.value),
         )
 
 

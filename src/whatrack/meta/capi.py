@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from whatrack.meta.errors import (
     BadRequest,
@@ -48,53 +49,33 @@ class CustomData(msgspec.Struct, frozen=True, gc=False):
     value: Decimal
 
 
-class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One event, in Meta's field names. event_time: unix seconds of when it happened; event_id: the same at each try."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event, in Meta's field names. event_time: unix seconds of when it happened; event_id: the same at each try.
+
+    custom_data is absent, not null, where it is UNSET.
+    """
 
     event_name: str
     event_time: int
     event_id: str
     user_data: UserData
-    custom_data: CustomData | None = None
+    custom_data: CustomData | UnsetType = UNSET
+    action_source: str = "business_messaging"
+    messaging_channel: str = "whatsapp"
 
 
-class _Sent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """An event with what is the same in all of ours; the defaults below are written too."""
-
-    event_name: str
-    event_time: int
-    event_id: str
-    action_source: str
-    messaging_channel: str
-    user_data: UserData
-    custom_data: CustomData | None = None
-
-
-class _Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    data: list[_Sent]
+class _Request(msgspec.Struct, frozen=True, gc=False):
+    data: Sequence[Event]
     partner_agent: str
-    test_event_code: str | None = None
+    test_event_code: str | UnsetType = UNSET
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-def _sent(event: Event) -> _Sent:
-    return _Sent(
-        event.event_name,
-        event.event_time,
-        event.event_id,
-        "business_messaging",
-        "whatsapp",
-        event.user_data,
-        event.custom_data,
-    )
-
-
 def body(events: Sequence[Event], test_event_code: str | None = None) -> bytes:
     """The request's JSON. test_event_code: only when set, because Meta takes a blank one for a test."""
-    request = _Request([_sent(event) for event in events], PARTNER_AGENT, test_event_code or None)
-    return _encoder.encode(request)
+    return _encoder.encode(_Request(events, PARTNER_AGENT, test_event_code or UNSET))
 
 
 def kept(event: Event, test_event_code: str | None = None) -> str:
@@ -104,7 +85,7 @@ def kept(event: Event, test_event_code: str | None = None) -> str:
     shown = msgspec.structs.replace(
         event, user_data=msgspec.structs.replace(event.user_data, ctwa_clid=short)
     )
-    return _encoder.encode(_Request([_sent(shown)], PARTNER_AGENT, test_event_code or None)).decode()
+    return body([shown], test_event_code).decode()
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -16,13 +16,13 @@ from whatrack.inbox.intake import Intake, Receive, Scope, Send
 from whatrack.observe import logger
 from whatrack.settings import Settings
 from whatrack.tenants.passwords import Passwords
-from whatrack.web import health, problems
+from whatrack.web import health, problems, security
 from whatrack.web.api import conversion_events, deliveries, meta_ads, meta_login, tickets
 from whatrack.web.openapi import Api
 from whatrack.web.pages import site
 from whatrack.web.security import Security
 from whatrack.work import Wakeups, run_loop
-from whatrack.workers import DELIVERIES, Workers, keys_of, open_graph
+from whatrack.workers import DELIVERIES, OWED, Workers, keys_of, open_graph
 
 log = logger(__name__)
 
@@ -58,6 +58,8 @@ class Service:
             await problems.too_large(MAX_BODY)(scope, receive, send)
         else:
             await self._api(scope, receive, send)
+            if scope["type"] == "http" and scope["method"] not in security.SAFE:
+                self._wakeups.poke(OWED)  # whatever was changed may owe Meta something, or mend it
 
     def _stored(self) -> None:
         self._wakeups.poke(DELIVERIES)
