@@ -62,10 +62,11 @@ TOTALS: LiteralString = """
 WITH {} found AS ({})
 SELECT stage_id, currency, count(*) AS count, sum(deal_value) AS value FROM found GROUP BY 1, 2 ORDER BY count(*) DESC, currency
 """
-# Of all tickets: counted in one index, summed in another, so that no ticket's row is read.
+# Of all tickets: counted in tickets_stage, a stage at a time (in one go PostgreSQL reads every row), summed in tickets_valued.
 ALL_TOTALS: LiteralString = """
-SELECT stage_id, '' AS currency, count(*) AS count, NULL::numeric AS value FROM tickets
-WHERE organization_id = %(organization)s GROUP BY stage_id
+SELECT s.id AS stage_id, '' AS currency, of_stage.count, NULL::numeric AS value FROM stages s
+CROSS JOIN LATERAL (SELECT count(*) AS count FROM tickets t WHERE t.organization_id = s.organization_id AND t.stage_id = s.id) AS of_stage
+WHERE s.organization_id = %(organization)s
 UNION ALL
 SELECT stage_id, currency, 0, sum(deal_value) FROM tickets
 WHERE organization_id = %(organization)s AND deal_value IS NOT NULL GROUP BY stage_id, currency

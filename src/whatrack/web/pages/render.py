@@ -1,9 +1,9 @@
 """Pages from templates: whole for a browser, in named parts for htmx; numbers, money, dates by Babel."""
 
 import hashlib
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -28,7 +28,12 @@ VARY = {"Vary": "HX-Request, Accept-Language, Cookie", "Cache-Control": "no-stor
 
 def money(value: Decimal | None, currency: str = "BRL") -> str:
     """R$ 1.234,56; a dash for what is not known."""
-    return UNKNOWN if value is None else format_currency(value, currency, locale=i18n.language.get())
+    return UNKNOWN if value is None else _money(value, currency, i18n.language.get())
+
+
+@lru_cache(4096)
+def _money(value: Decimal, currency: str, locale: str) -> str:
+    return format_currency(value, currency, locale=locale)
 
 
 def short_money(value: Decimal | None, currency: str = "BRL") -> str:
@@ -62,7 +67,14 @@ def ago(value: datetime | None, now: datetime) -> str:
     """há 4 minutos."""
     if value is None:
         return UNKNOWN
-    return format_timedelta(value - now, add_direction=True, locale=i18n.language.get())
+    seconds = int((value - now).total_seconds())
+    whole = seconds - seconds % 60 if abs(seconds) > 3600 else seconds  # minutes will do: fewer to write anew
+    return _distance(whole, i18n.language.get())
+
+
+@lru_cache(4096)
+def _distance(seconds: int, locale: str) -> str:
+    return format_timedelta(timedelta(seconds=seconds), add_direction=True, locale=locale)
 
 
 def phone(digits: str | None) -> str:
