@@ -360,8 +360,23 @@ async def test_the_phrase_does_nothing_while_the_rule_is_off_or_a_customer_write
     assert [each["status"] for each in await tickets(db)] == ["open"]
 
     async with db.tenant(shop.id) as conn:  # tried on what was written before
-        found, read = await conversion_settings.preview(conn, shop.id, "venda confirmada")
-    assert ([str(each.value) for each in found], read) == (["10.00"], 1)
+        found = await conversion_settings.preview(conn, shop.id, "venda confirmada")
+    assert ([str(each.value) for each in found.matches], found.count, found.read) == (["10.00"], 1, 1)
+
+
+async def test_a_preview_counts_more_than_it_shows(db: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(conversion_settings, "SHOWN", 2)
+    shop = await make_shop(db)
+    said = [
+        echo(NOON + timedelta(minutes=place), f"Venda confirmada R$ {place + 1},00") for place in range(3)
+    ]
+    await process(db, echoes(shop, *said, echo(NOON, "Bom dia")))
+
+    async with db.tenant(shop.id) as conn:
+        found = await conversion_settings.preview(conn, shop.id, "Venda confirmada")
+
+    assert [str(each.value) for each in found.matches] == ["3.00", "2.00"]
+    assert (found.count, found.read) == (3, 4)
 
 
 # Any sequence of moves.
