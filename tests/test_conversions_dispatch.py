@@ -394,7 +394,10 @@ async def test_blocked_for_policy_stops_for_an_hour(desk: Desk):
     assert row["next_attempt_at"] - row["updated_at"] > timedelta(minutes=50)
 
 
-async def test_a_late_proof_wins_whoever_holds_the_lease(desk: Desk):
+@pytest.mark.parametrize(
+    "meanwhile", ["FAILED", "EXPIRED_WINDOW", "SKIPPED_NO_DATASET", "SKIPPED_ACCOUNT_INACTIVE"]
+)
+async def test_a_late_proof_wins_whoever_holds_the_lease(desk: Desk, meanwhile: str):
     await owed(desk)
     dispatcher = desk.dispatcher
     inner = dispatcher._send
@@ -406,7 +409,8 @@ async def test_a_late_proof_wins_whoever_holds_the_lease(desk: Desk):
         )
         await put(
             desk.db,
-            "UPDATE meta_conversion_events SET status = 'FAILED', lease_id = NULL, lease_until = NULL",
+            "UPDATE meta_conversion_events SET status = %s, lease_id = NULL, lease_until = NULL",
+            meanwhile,
         )
         return answer
 

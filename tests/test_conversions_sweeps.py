@@ -11,14 +11,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conversions import ACTOR, Desk, a_desk, events, move, put, status, tickets_of, undo
+from tests.conversions import (
+    ACTOR,
+    Desk,
+    a_desk,
+    connect,
+    events,
+    grant,
+    move,
+    put,
+    status,
+    tickets_of,
+    undo,
+)
 from tests.support import NOON, Shop, ad, body, change, make_shop, message, process, rows, tickets
+from whatrack.conversions import claim as claims
 from whatrack.conversions import retry, rules, sweeps
 from whatrack.conversions import settings as conversion_settings
 from whatrack.conversions.settings import SaleRule
 from whatrack.db import Database
 from whatrack.errors import NotFound, Refused
 from whatrack.tenants.access import Access
+from whatrack.units import new_id
 
 
 @pytest.fixture
@@ -65,6 +79,81 @@ async def test_several_leads_of_one_click_are_mended_as_one(desk: Desk):
 
     found = sorted([(await status(desk.db, each))["LeadSubmitted"] for each in (first, second)])
     assert found == ["PENDING", "SKIPPED_NO_DATASET"]
+
+
+async def test_what_cannot_be_mended_does_not_hold_up_what_can(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    """An organization may skip more than one round looks at, and only the newest of them may be mended."""
+    monkeypatch.setattr(sweeps, "LIMIT", 2)
+    made = await desk.tickets(4)
+    await put(desk.db, "UPDATE whatsapp_numbers SET dataset_id = NULL")
+    for ticket in made:
+        await move(desk.db, desk.shop, ticket, "qualified")
+        await desk.drained()
+    await put(desk.db, "UPDATE whatsapp_numbers SET dataset_id = %s", desk.waba_dataset)
+    await put(
+        desk.db,
+        "UPDATE meta_conversion_events SET meta_ad_id = '120999', event_time = event_time - interval '1 hour' WHERE ticket_id = ANY(%s)",
+        made[:3],
+    )
+    await put(
+        desk.db,
+        "INSERT INTO meta_ads (organization_id, meta_ad_id, meta_account_id, fetched_at) VALUES (%s, '120999', '777', now())",
+        desk.shop.id,
+    )
+    await put(
+        desk.db,
+        """INSERT INTO meta_ad_accounts (organization_id, id, ad_account_id, ad_account_name, account_status, currency, timezone_name,
+           is_active, seen_at) VALUES (%s, gen_random_uuid(), 'act_777', 'CA 02', 1, 'BRL', 'America/Sao_Paulo', false, now())""",
+        desk.shop.id,
+    )
+
+    await swept(desk.db)
+    await desk.drained()
+
+    assert await status(desk.db, made[3]) == {"LeadSubmitted": "SENT"}
+    assert {(await status(desk.db, each))["LeadSubmitted"] for each in made[:3]} == {"SKIPPED_NO_DATASET"}
+
+
+async def test_what_waited_for_a_token_goes_once_a_new_profiles_accounts_are_listed(db: Database):
+    async with a_desk(db, number_token=False) as desk:
+        (ticket,) = await desk.tickets()
+        await put(db, "UPDATE meta_connections SET status = 'EXPIRED', status_reason = 'token_expired'")
+        await move(db, desk.shop, ticket, "qualified")
+        await desk.drained()
+        another = new_id()
+        await connect(
+            desk, another, desk.sandbox.token.value, "777", "Ana"
+        )  # its accounts are not listed yet
+        async with db.system() as conn:
+            await sweeps.profile_connected(conn, desk.shop.id)
+        await desk.drained()
+        await swept(db)
+        await desk.drained()
+        (event,) = await events(db)
+        assert (event["status"], event["hold_reason"]) == ("PENDING", "no_token")
+
+        await grant(desk, another)
+        await swept(db)
+        await desk.drained()
+
+        assert await status(db, ticket) == {"LeadSubmitted": "SENT"}
+
+
+async def test_the_window_closing_on_a_dead_workers_event_ends_its_attempt(desk: Desk):
+    (ticket,) = await desk.tickets()
+    await move(desk.db, desk.shop, ticket, "qualified")
+    async with desk.db.system() as conn:
+        await claims.take(conn, timedelta(seconds=60))  # and the worker dies
+    await put(
+        desk.db,
+        "UPDATE meta_conversion_events SET lease_until = now(), event_time = now() - interval '7 days'",
+    )
+    await swept(desk.db)
+
+    assert await status(desk.db, ticket) == {"LeadSubmitted": "EXPIRED_WINDOW"}
+    (attempt,) = await desk.attempts()
+    assert (attempt["outcome"], attempt["ended_at"] is not None) == ("unknown", True)
+    assert (await events(desk.db))[0]["was_unknown"]
 
 
 @pytest.mark.parametrize("state", ["PENDING", "SKIPPED_NO_DATASET", "SKIPPED_ACCOUNT_INACTIVE"])
@@ -177,6 +266,36 @@ async def test_a_retry_is_refused_with_its_reason(db: Database):
             await retry.one(conn, agent(other), event["id"])
 
 
+async def test_of_two_failed_leads_of_a_click_one_is_retried_whichever_a_person_chooses(db: Database):
+    shop = await make_shop(db)
+    made = await tickets_of(db, shop, "Aff-same", "Aff-same")
+    found = []
+    for ticket in made:
+        await move(db, shop, ticket, "qualified")
+        await put(
+            db, "UPDATE meta_conversion_events SET status = 'FAILED', attempts = 1, error_code = '100/33'"
+        )
+        found += await events(db, ticket)
+    first, second = sorted(found, key=lambda each: each["id"])
+
+    async with db.tenant(shop.id) as conn:
+        await retry.one(conn, agent(shop), second["id"])
+        with pytest.raises(Refused, match="twice"):
+            await retry.one(conn, agent(shop), first["id"])
+    await put(db, "UPDATE meta_conversion_events SET status = 'FAILED' WHERE status = 'PENDING'")
+    async with db.tenant(shop.id) as conn:
+        assert await retry.failed(conn, agent(shop)) == 1
+    await put(db, "UPDATE meta_conversion_events SET status = 'FAILED' WHERE status = 'PENDING'")
+    await put(
+        db,
+        "UPDATE meta_conversion_events SET event_time = now() - interval '8 days' WHERE id = %s",
+        first["id"],
+    )
+    async with db.tenant(shop.id) as conn:  # the other is too old to be told by anybody
+        assert await retry.failed(conn, agent(shop), "100/33") == 1
+    assert {row["id"]: row["status"] for row in await events(db)}[second["id"]] == "PENDING"
+
+
 # A sale that the business's phone tells.
 
 
@@ -241,8 +360,23 @@ async def test_the_phrase_does_nothing_while_the_rule_is_off_or_a_customer_write
     assert [each["status"] for each in await tickets(db)] == ["open"]
 
     async with db.tenant(shop.id) as conn:  # tried on what was written before
-        found, read = await conversion_settings.preview(conn, shop.id, "venda confirmada")
-    assert ([str(each.value) for each in found], read) == (["10.00"], 1)
+        found = await conversion_settings.preview(conn, shop.id, "venda confirmada")
+    assert ([str(each.value) for each in found.matches], found.count, found.read) == (["10.00"], 1, 1)
+
+
+async def test_a_preview_counts_more_than_it_shows(db: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(conversion_settings, "SHOWN", 2)
+    shop = await make_shop(db)
+    said = [
+        echo(NOON + timedelta(minutes=place), f"Venda confirmada R$ {place + 1},00") for place in range(3)
+    ]
+    await process(db, echoes(shop, *said, echo(NOON, "Bom dia")))
+
+    async with db.tenant(shop.id) as conn:
+        found = await conversion_settings.preview(conn, shop.id, "Venda confirmada")
+
+    assert [str(each.value) for each in found.matches] == ["3.00", "2.00"]
+    assert (found.count, found.read) == (3, 4)
 
 
 # Any sequence of moves.

@@ -1,6 +1,7 @@
 """Which ad: names and account found per ad, with the token of whoever sees it, and a reason of its own for each that is not."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -251,6 +252,35 @@ async def test_a_ticket_keeps_the_names_as_they_were_while_the_catalog_learns_to
 
     assert [row["meta_ad_name"] for row in await tracking(desk.db)] == [before]
     assert [row["name"] for row in await rows(desk.db, "SELECT name FROM meta_ads")] == ["Outro nome"]
+
+
+@pytest.mark.parametrize("how", ["throttle", "server_error", "dead", "gone", "gone then seen"])
+async def test_a_name_that_could_not_be_asked_for_anew_is_not_taken_for_deleted(desk: Desk, how: str):
+    wanted = desk.sandbox.ads()[0]
+    await tickets_of(desk.db, desk.shop, "Aff-1", ad_id=wanted.id)
+    await desk.enriched()
+    await put(desk.db, "UPDATE meta_ads SET fetched_at = now() - interval '2 days'")
+    if how == "dead":
+        await put(desk.db, "UPDATE meta_connections SET status = 'EXPIRED', status_reason = 'token_expired'")
+    elif how.startswith("gone"):
+        desk.sandbox.faults.inject("error", code=100, subcode=33, times=None)
+    else:
+        desk.sandbox.faults.inject(how, times=None)
+
+    assert await desk.enricher.refresh()
+    assert not await desk.enricher.refresh()  # not again at once: others' names wait too
+
+    (known,) = await rows(desk.db, "SELECT * FROM meta_ads")
+    assert (known["effective_status"] == "NOT_VISIBLE") == how.startswith("gone")
+    assert known["name"] == wanted.name
+    if not how.startswith("gone"):
+        assert known["fetched_at"] < known["asked_at"] - timedelta(days=1)
+    if how == "gone then seen":
+        desk.sandbox.faults.clear()
+        await put(desk.db, "UPDATE meta_ads SET fetched_at = now() - interval '2 days', asked_at = NULL")
+        assert await desk.enricher.refresh()
+        (known,) = await rows(desk.db, "SELECT * FROM meta_ads")
+        assert known["effective_status"] == "ACTIVE"
 
 
 async def test_an_event_that_waits_for_its_ad_goes_as_soon_as_the_ad_is_known(desk: Desk):

@@ -9,13 +9,13 @@ import aiohttp
 import pytest
 
 import whatrack
-from tests.conversions import events, move, put, tickets_of
+from tests.conversions import a_desk, events, move, put, tickets_of
 from tests.support import Shop, make_shop, rows
 from tests.test_pages_tickets import get, post, visiting
 from whatrack.conversions import rules
 from whatrack.db import Database
 from whatrack.tenants import api_keys
-from whatrack.web.pages import event_words
+from whatrack.web.pages import event_words, meta_words
 
 EVENTS = "/api/v1/conversion-events"
 
@@ -115,6 +115,25 @@ async def test_all_of_one_cause_are_retried_and_a_viewer_has_no_button(db: Datab
     assert "FAILED" not in {row["status"] for row in await events(db)}
 
 
+async def test_the_way_an_event_would_go_is_shown_before_it_goes(db: Database, service: str):
+    async with a_desk(db, pixel="4242") as desk:
+        (ticket,) = await desk.tickets()
+        await put(db, "UPDATE meta_ad_accounts SET pixel_confirmed = true")
+        await move(db, desk.shop, ticket, "qualified", hold_s=3600)
+        (event,) = await events(db)
+        async with visiting(db, service, desk.shop, "viewer") as browser:
+            _, text = await get(browser, f"/events/{event['id']}")
+            assert "Dataset da conta do anúncio" in text
+            assert "4242" in text
+            assert "acesso de Thiago" in text
+            await put(db, "UPDATE meta_ad_accounts SET is_active = false")
+            _, text = await get(browser, f"/events/{event['id']}")
+            assert "4242" not in text
+            assert meta_words.missing("account_inactive") in text
+            await put(db, "UPDATE meta_conversion_events SET attempts = 1, status = 'SENT', sent_at = now()")
+            assert "Caminho" not in (await get(browser, f"/events/{event['id']}"))[1]
+
+
 async def test_the_tickets_page_tells_what_meta_was_told(db: Database, service: str):
     shop = await make_shop(db)
     (event,) = await failed(db, shop, "Aff-1")
@@ -149,7 +168,19 @@ async def test_a_phrase_is_tried_before_it_is_switched_on(db: Database, service:
         status, text, _ = await post(browser, "/settings/conversions/sale", phrase="Fechou", step="try")
         assert (status, "Ligar com esta frase" in text) == (200, True)
         assert await rows(db, "SELECT * FROM conversion_settings") == []
-        assert (await post(browser, "/settings/conversions/sale", phrase="Fechou", step="on"))[0] == 303
+        assert 'name="tried" value="Fechou"' in text
+        for tried in ("", "Outra"):  # the phrase was changed after the try, or never tried
+            status, text, _ = await post(
+                browser, "/settings/conversions/sale", phrase="Fechou", step="on", tried=tried
+            )
+            assert (status, "ainda não foi testada" in text, "Ligar com esta frase" in text) == (
+                422,
+                True,
+                True,
+            )
+        assert await rows(db, "SELECT * FROM conversion_settings") == []
+        on: dict[str, Any] = {"phrase": "Fechou", "step": "on", "tried": "Fechou"}
+        assert (await post(browser, "/settings/conversions/sale", **on))[0] == 303
         status, text, _ = await post(browser, "/settings/conversions/sale", phrase="ab", step="on")
         assert (status, "Use pelo menos 3 letras." in text) == (422, True)
         assert (await post(browser, "/settings/conversions/test-code", dataset="77", code="TEST1"))[0] == 303

@@ -26,7 +26,7 @@ from whatrack.contacts import activity, messages
 from whatrack.contacts import store as contacts
 from whatrack.contacts.identity import People, identity_keys
 from whatrack.contacts.messages import Months
-from whatrack.conversions import outbox, sales
+from whatrack.conversions import outbox, sales, sweeps
 from whatrack.db import Connection, Database
 from whatrack.errors import Refused, bad_value
 from whatrack.inbox import claim as queue
@@ -207,6 +207,7 @@ async def register_number(
         await whatsapp_numbers.put(conn, number)
         if login:
             await whatsapp_numbers.put_token(conn, organization.id, login, actor)
+            await sweeps.profile_connected(conn, organization.id)
         await routes.put(
             conn, number.phone_number_id, number.waba_id, organization.id, organization.partition
         )

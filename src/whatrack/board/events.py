@@ -8,6 +8,8 @@ import msgspec
 from psycopg.rows import dict_row
 
 from whatrack.board.query import read_cursor, write_cursor
+from whatrack.connections import profiles, tokens
+from whatrack.connections.route import Route
 from whatrack.conversions import rules
 from whatrack.db import Connection
 from whatrack.errors import NotFound
@@ -66,6 +68,12 @@ FROM meta_conversion_attempts a
 LEFT JOIN meta_connections p ON p.organization_id = a.organization_id AND p.id = a.connection_id
 WHERE a.organization_id = %s AND a.event_row_id = %s ORDER BY a.number LIMIT 200
 """
+WHENCE: LiteralString = """
+SELECT a.meta_account_id, t.phone_number_id FROM meta_conversion_events e
+JOIN tickets t ON t.organization_id = e.organization_id AND t.id = e.ticket_id
+LEFT JOIN meta_ads a ON a.organization_id = e.organization_id AND a.meta_ad_id = e.meta_ad_id
+WHERE e.organization_id = %s AND e.id = %s
+"""
 COUNTS: LiteralString = """
 SELECT status, count(*) FROM meta_conversion_events
 WHERE organization_id = %(organization)s AND event_time >= %(since)s GROUP BY status
@@ -109,6 +117,13 @@ class Coverage(msgspec.Struct, frozen=True):
     accepted: int
 
 
+class Ahead(msgspec.Struct, frozen=True):
+    """The way an event would go now. owner: whose token, None for the number's own or where there is none."""
+
+    route: Route
+    owner: str | None
+
+
 class Cause(msgspec.Struct, frozen=True):
     """Why events failed that may still be retried, and how many."""
 
@@ -136,6 +151,16 @@ async def one(conn: Connection, organization_id: UUID, event_id: UUID) -> dict[s
     if not rows:
         raise NotFound("There is no such conversion event.")
     return {**shown(rows[0]), "tries": await _rows(conn, ATTEMPTS, [organization_id, event_id])}
+
+
+async def ahead(conn: Connection, organization_id: UUID, event_id: UUID) -> Ahead:
+    """The way an event of the organization would go if it were sent now, as accounts, numbers and tokens are."""
+    row = await (await conn.execute(WHENCE, [organization_id, event_id])).fetchone()
+    if row is None:
+        raise NotFound("There is no such conversion event.")
+    route = await tokens.dataset_route(conn, organization_id, row[0], row[1])
+    names = {str(each.id): each.fb_user_name for each in await profiles.everyone(conn, organization_id)}
+    return Ahead(route, names.get(route.tokens[0].owner_id) if route.tokens else None)
 
 
 async def of_tickets(

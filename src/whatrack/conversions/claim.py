@@ -4,7 +4,7 @@ A claim is one transaction: one organization's due events of one dataset and tok
 Settling is another: only the holder of the lease changes them, but a proof of acceptance is always written down.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import LiteralString
@@ -151,7 +151,9 @@ async def take(conn: Connection, lease: timedelta, most: int = capi.MAX_EVENTS) 
     now = await clock(conn)
     due = await _due(conn, organization_id, most)
     await _end_lost(conn, organization_id, due)
-    ways = await routes_of(conn, organization_id, due)
+    ways = await routes_of(
+        conn, organization_id, {(event.meta_account_id, event.phone_number_id) for event in due}
+    )
     groups: dict[tuple[str | None, str | None, tuple[Held, ...], int], list[Due]] = {}
     aside: dict[str, list[tuple[Due, datetime]]] = {}
     for event in due:
@@ -193,15 +195,14 @@ def way_of(event: Due, route: Route, now: datetime) -> Send | Hold | Skip:
 
 
 async def routes_of(
-    conn: Connection, organization_id: UUID, due: Sequence[Due]
+    conn: Connection, organization_id: UUID, wanted: Collection[tuple[str | None, str]]
 ) -> dict[tuple[str | None, str], Route]:
     """The ways of an organization's events, as things are in this transaction: by the ad's account and the number."""
     facts = await tokens.facts(conn, organization_id)
     accounts = {
         account_id: await tokens.account_facts(conn, organization_id, account_id) if account_id else None
-        for account_id in {event.meta_account_id for event in due}
+        for account_id in {account_id for account_id, _ in wanted}
     }
-    wanted = {(event.meta_account_id, event.phone_number_id) for event in due}
     return {(account, number): facts.route(accounts[account], number) for account, number in wanted}
 
 

@@ -22,8 +22,10 @@ WHERE organization_id = %(organization)s AND id = ANY(SELECT id FROM meta_conver
     ORDER BY id FOR NO KEY UPDATE)
 AND NOT (event_name = 'LeadSubmitted' AND EXISTS (SELECT FROM meta_conversion_events o
     WHERE o.organization_id = e.organization_id AND o.ctwa_clid_hash = e.ctwa_clid_hash AND o.id <> e.id
-    AND o.event_name = 'LeadSubmitted' AND (o.status IN ('PENDING', 'SENT') OR (o.status = 'FAILED' AND o.id < e.id))))
+    AND o.event_name = 'LeadSubmitted' AND (o.status IN ('PENDING', 'SENT')
+        OR (o.status = 'FAILED' AND o.id < e.id AND o.event_time > now() - %(window)s {}))))
 """
+# Of several failed leads of one click the first of those that are asked for goes.
 ALL: LiteralString = ""
 OF_CAUSE: LiteralString = "AND error_code IS NOT DISTINCT FROM %(cause)s"
 ONE_OF: LiteralString = "AND id = %(id)s"
@@ -66,4 +68,4 @@ async def failed(conn: Connection, who: Access, cause: str | None = None) -> int
 
 async def _again(conn: Connection, who: Access, which: LiteralString, **values: object) -> int:
     about = {"organization": who.organization_id, "window": rules.WINDOW - rules.WINDOW_MARGIN}
-    return (await conn.execute(AGAIN.format(which), {**about, **values})).rowcount
+    return (await conn.execute(AGAIN.format(which, which), {**about, **values})).rowcount

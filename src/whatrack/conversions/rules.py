@@ -188,6 +188,13 @@ def way(
     return Hold("no_token", now + SLOW_PAUSE) if "no_token" in missing else Send()
 
 
+def mended_by(missing: Collection[str]) -> tuple[str, ...]:
+    """Which statuses go on, when this is what their way lacks by now; PENDING means one that waits for a token."""
+    if {"account_inactive", "no_dataset", "number_unknown"} & set(missing):
+        return ()
+    return MENDABLE if "no_token" in missing else (*MENDABLE, "PENDING")
+
+
 # Money as people write it in Brazil, and as phones' keyboards offer it: R$ 1.234,56 · R$199,90 · R$ 200.
 _AMOUNT = r"\s*[:\-–]?\s*R\$\s*(\d{1,3}(?:\.\d{3})+|\d{1,10})(?:,(\d{1,2}))?(?![\d.,]*\d)"
 

@@ -16,6 +16,7 @@ from whatrack.tenants.access import Access
 
 DEFAULT_PHRASE = "Venda confirmada"
 PREVIEWED = 5000  # past messages that a preview reads
+SHOWN = 50  # of those that the phrase would have taken
 
 ONE: LiteralString = "SELECT sale_phrase, sale_phrase_on FROM conversion_settings WHERE organization_id = %s"
 PHRASES: LiteralString = """
@@ -60,6 +61,15 @@ class Match(msgspec.Struct, frozen=True):
     value: Decimal
 
 
+class Preview(msgspec.Struct, frozen=True):
+    """What a phrase would have done. matches: the newest of `count`; read: how many messages were looked at."""
+
+    phrase: str
+    matches: list[Match]
+    count: int
+    read: int
+
+
 async def sale_rule(conn: Connection, organization_id: UUID) -> SaleRule:
     """The organization's rule; off, with the usual phrase, where none was saved."""
     row = await (await conn.execute(ONE, [organization_id])).fetchone()
@@ -85,15 +95,15 @@ async def save_sale_rule(conn: Connection, who: Access, rule: SaleRule) -> None:
     await audit.record(conn, who.organization_id, who.actor, action, "organization", told)
 
 
-async def preview(conn: Connection, organization_id: UUID, phrase: str) -> tuple[list[Match], int]:
-    """Which past messages the phrase would have taken for sales, the newest first, and how many were read."""
+async def preview(conn: Connection, organization_id: UUID, phrase: str) -> Preview:
+    """Which past messages the phrase would have taken for sales."""
     rows = await (await conn.execute(ECHOES, [organization_id, PREVIEWED])).fetchall()
     found = [
         Match(sent_at, body, ticket_id, contact, value)
         for sent_at, body, ticket_id, contact in rows
         if (value := rules.sale_in(body, phrase)) is not None
     ]
-    return found[:50], len(rows)
+    return Preview(phrase, found[:SHOWN], len(found), len(rows))
 
 
 async def test_codes(conn: Connection, organization_id: UUID) -> dict[str, str]:

@@ -21,7 +21,7 @@ ACCEPTED: LiteralString = """
 UPDATE meta_conversion_events e SET status = 'SENT', sent_at = now(), fbtrace_id = %(fbtrace_id)s, error_code = NULL,
     error_message = NULL, hold_reason = NULL, lease_id = NULL, lease_until = NULL, trouble = 0, updated_at = now()
 WHERE organization_id = %(organization)s AND id = ANY(%(ids)s)
-AND (status = 'PENDING' OR (status IN ('FAILED', 'EXPIRED_WINDOW') AND NOT (event_name = 'LeadSubmitted' AND EXISTS (
+AND (status = 'PENDING' OR (status IN ('FAILED', 'EXPIRED_WINDOW', 'SKIPPED_NO_DATASET', 'SKIPPED_ACCOUNT_INACTIVE') AND NOT (event_name = 'LeadSubmitted' AND EXISTS (
     SELECT FROM meta_conversion_events o WHERE o.organization_id = e.organization_id AND o.ctwa_clid_hash = e.ctwa_clid_hash
     AND o.event_name = 'LeadSubmitted' AND o.status IN ('PENDING', 'SENT')))))
 """

@@ -3,52 +3,61 @@
 Each function is one bounded round over all organizations (system scope) and answers how many rows it changed.
 """
 
-from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from psycopg.rows import args_row
-
 from whatrack.conversions import rules
-from whatrack.conversions.claim import Due, routes_of, way_of
-from whatrack.conversions.rules import Hold, Send
+from whatrack.conversions.claim import routes_of
 from whatrack.db import Connection
-from whatrack.db import now as clock
 
 LIMIT = 1000
 
 # By meta_conversion_events_window. Under a lease it may be arriving right now.
 EXPIRE: LiteralString = """
 WITH over AS (
-    SELECT organization_id, id FROM meta_conversion_events
+    SELECT organization_id, id, lease_id FROM meta_conversion_events
     WHERE status IN ('PENDING', 'SKIPPED_NO_DATASET', 'SKIPPED_ACCOUNT_INACTIVE') AND event_time < now() - %(window)s
     AND (lease_until IS NULL OR lease_until <= now())
     ORDER BY event_time LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+), unended AS (
+    UPDATE meta_conversion_attempts a SET outcome = 'unknown', ended_at = now() FROM over
+    WHERE a.organization_id = over.organization_id AND a.event_row_id = over.id AND a.outcome IS NULL AND over.lease_id IS NOT NULL
 )
 UPDATE meta_conversion_events e SET status = 'EXPIRED_WINDOW', hold_reason = NULL, lease_id = NULL, lease_until = NULL,
-    was_unknown = was_unknown OR lease_id IS NOT NULL, updated_at = now()
+    was_unknown = e.was_unknown OR over.lease_id IS NOT NULL, updated_at = now()
 FROM over WHERE e.organization_id = over.organization_id AND e.id = over.id
 """
-MENDABLE: LiteralString = """
-SELECT DISTINCT organization_id FROM meta_conversion_events
-WHERE status IN ('SKIPPED_NO_DATASET', 'SKIPPED_ACCOUNT_INACTIVE') AND event_time >= now() - %(window)s LIMIT %(limit)s
+# The condition of meta_conversion_events_lacking, word for word.
+LACKS: LiteralString = """
+(e.status IN ('SKIPPED_NO_DATASET', 'SKIPPED_ACCOUNT_INACTIVE') OR (e.status = 'PENDING' AND e.hold_reason = 'no_token'))
 """
-SKIPPED: LiteralString = """
-SELECT e.id, e.event_name, e.event_id, e.ctwa_clid, t.phone_number_id, e.value, e.currency, e.event_time, e.not_before, e.batch_limit,
-       e.attempts, e.lease_id, a.meta_account_id, false
+LACKING: LiteralString = f"""
+WITH RECURSIVE lacking AS (
+    (SELECT e.organization_id FROM meta_conversion_events e WHERE {LACKS} ORDER BY 1 LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM lacking l CROSS JOIN LATERAL (SELECT e.organization_id FROM meta_conversion_events e
+        WHERE {LACKS} AND e.organization_id > l.organization_id ORDER BY 1 LIMIT 1) AS following
+) SELECT organization_id FROM lacking
+"""  # noqa: S608 - constants only
+OF_LACKING: LiteralString = f"""
 FROM meta_conversion_events e
 JOIN tickets t ON t.organization_id = e.organization_id AND t.id = e.ticket_id
 LEFT JOIN meta_ads a ON a.organization_id = e.organization_id AND a.meta_ad_id = e.meta_ad_id
-WHERE e.organization_id = %(organization)s AND e.status IN ('SKIPPED_NO_DATASET', 'SKIPPED_ACCOUNT_INACTIVE')
-AND e.event_time >= now() - %(window)s AND e.ctwa_clid IS NOT NULL
-ORDER BY e.event_time LIMIT %(limit)s FOR NO KEY UPDATE OF e SKIP LOCKED
+WHERE e.organization_id = %(organization)s AND {LACKS} AND e.event_time >= now() - %(window)s AND e.ctwa_clid IS NOT NULL
 """
+WAYS: LiteralString = f"SELECT DISTINCT a.meta_account_id, t.phone_number_id {OF_LACKING}"
+# A lead whose click another ticket reports stays skipped.
+GOES_THIS_WAY: LiteralString = f"""
+SELECT e.id, e.event_name, e.ctwa_clid_hash {OF_LACKING}
+AND a.meta_account_id IS NOT DISTINCT FROM %(account)s AND t.phone_number_id = %(number)s AND e.status = ANY(%(statuses)s)
+AND (e.status = 'PENDING' OR e.event_name <> 'LeadSubmitted' OR NOT EXISTS (SELECT FROM meta_conversion_events o
+    WHERE o.organization_id = e.organization_id AND o.ctwa_clid_hash = e.ctwa_clid_hash
+    AND o.event_name = 'LeadSubmitted' AND o.status IN ('PENDING', 'SENT')))
+ORDER BY e.event_time, e.id LIMIT %(limit)s FOR NO KEY UPDATE OF e SKIP LOCKED
+"""  # noqa: S608 - constants only
 MEND: LiteralString = """
 UPDATE meta_conversion_events SET status = 'PENDING', next_attempt_at = now(), hold_reason = NULL, updated_at = now()
-WHERE organization_id = %s AND id = ANY(%s) AND status IN ('SKIPPED_NO_DATASET', 'SKIPPED_ACCOUNT_INACTIVE')
-AND NOT (event_name = 'LeadSubmitted' AND EXISTS (SELECT FROM meta_conversion_events o
-         WHERE o.organization_id = meta_conversion_events.organization_id AND o.ctwa_clid_hash = meta_conversion_events.ctwa_clid_hash
-         AND o.event_name = 'LeadSubmitted' AND o.status IN ('PENDING', 'SENT')))
+WHERE organization_id = %s AND id = ANY(%s)
 """
 # The first of the tickets whose click nobody reports any more.
 FREE: LiteralString = """
@@ -84,30 +93,28 @@ async def free_duplicates(conn: Connection) -> int:
 
 
 async def mend(conn: Connection) -> int:
-    """Owe again what only lacked a dataset, or whose account was off."""
+    """Owe again what only lacked a dataset or a token, or whose account was off: each way is looked at, open ones are mended."""
     values: dict[str, object] = {"window": rules.WINDOW - rules.WINDOW_MARGIN, "limit": LIMIT}
-    organizations = await (await conn.execute(MENDABLE, values)).fetchall()
-    now = await clock(conn)
-    return sum([await _mend(conn, row[0], values, now) for row in organizations])
+    organizations = await (await conn.execute(LACKING)).fetchall()
+    return sum([await _mend(conn, {**values, "organization": row[0]}, row[0]) for row in organizations])
 
 
-async def _mend(conn: Connection, organization_id: UUID, values: dict[str, object], now: datetime) -> int:
-    async with conn.cursor(binary=True, row_factory=args_row(Due)) as cursor:
-        skipped = await (
-            await cursor.execute(SKIPPED, {**values, "organization": organization_id})
-        ).fetchall()
-    ways = await routes_of(conn, organization_id, skipped)
-    open_ = [
-        event
-        for event in skipped
-        if isinstance(way_of(event, ways[event.meta_account_id, event.phone_number_id], now), Send | Hold)
-    ]
+async def _mend(conn: Connection, values: dict[str, object], organization_id: UUID) -> int:
+    ways = await (await conn.execute(WAYS, values)).fetchall()
+    routes = await routes_of(conn, organization_id, ways)
+    mended = []
+    for (account, number), route in routes.items():
+        statuses = rules.mended_by(route.missing)
+        if statuses:
+            about = {"account": account, "number": number, "statuses": list(statuses)}
+            found = await (await conn.execute(GOES_THIS_WAY, {**values, **about})).fetchall()
+            mended += found
     # Of several leads of one click the first goes.
-    leads = {event.ctwa_clid: event.id for event in reversed(open_) if event.event_name == rules.LEAD}
-    mended = [event.id for event in open_ if event.event_name != rules.LEAD] + [*leads.values()]
-    if not mended:
+    leads = {bytes(clid): event_id for event_id, name, clid in reversed(mended) if name == rules.LEAD}
+    ids = [event_id for event_id, name, _ in mended if name != rules.LEAD] + [*leads.values()]
+    if not ids:
         return 0
-    return (await conn.execute(MEND, [organization_id, mended])).rowcount
+    return (await conn.execute(MEND, [organization_id, ids])).rowcount
 
 
 async def ads_found(conn: Connection, organization_id: UUID, ads: list[str]) -> int:

@@ -80,7 +80,8 @@ class Enricher:
         await self._ask(question)
         async with self._scope() as conn:
             await catalog.put(conn, organization_id, [_as_catalogued(ad) for ad in question.found.values()])
-            await catalog.gone(conn, organization_id, question.left)
+            if _reason(question) == "no_access":  # trouble and dead tokens say nothing about an ad
+                await catalog.gone(conn, organization_id, question.left)
             await _report(conn, question)
         return True
 

@@ -15,6 +15,7 @@ from whatrack.db import Connection
 AT_ONCE = 50  # what one call of Meta's takes
 LEASE = timedelta(seconds=60)
 FRESH = timedelta(days=1)  # a name this young needs no asking
+REFRESH_PAUSE = timedelta(hours=1)  # after names were asked for anew, whatever came of it
 # Reasons after which a ticket still waits; the others end it, until somebody is connected or the pause is over.
 PASSING = ("throttled", "transient")
 PAUSES = tuple(timedelta(minutes=each) for each in (10, 60, 360, 1440, 4320, 10080))
@@ -41,7 +42,7 @@ DUE: LiteralString = f"""{WAITING}
     UNION
     SELECT organization_id, meta_ad_id FROM (SELECT organization_id, meta_ad_id FROM meta_ad_lookups
         WHERE next_attempt_at <= now() ORDER BY next_attempt_at LIMIT %(limit)s) AS l
-), first AS (SELECT organization_id FROM due LIMIT 1)
+), first AS (SELECT organization_id FROM due GROUP BY 1 ORDER BY random() LIMIT 1) -- any: one with many ads holds up no other
 SELECT organization_id, due.meta_ad_id, a.fetched_at > now() - %(fresh)s AS fresh, a.meta_account_id, l.reason,
        l.next_attempt_at > now() AS later, coalesce(l.attempts, 0) AS attempts
 FROM due JOIN first USING (organization_id)
@@ -86,11 +87,17 @@ RETRY_WITH_ACCOUNT: LiteralString = """
 UPDATE meta_ad_lookups l SET next_attempt_at = now(), attempts = 0 WHERE reason IS NOT NULL AND next_attempt_at > now()
 AND EXISTS (SELECT FROM meta_ad_accounts a WHERE a.organization_id = l.organization_id AND a.created_at > l.asked_at)
 """
+# Those of one account whose names are old; asked_at keeps them from being asked for again at once, here or in another process.
 STALE: LiteralString = """
-SELECT organization_id, meta_account_id, array_agg(meta_ad_id) FROM (
+WITH stale AS (
     SELECT organization_id, meta_account_id, meta_ad_id FROM meta_ads
-    WHERE fetched_at < now() - %(fresh)s AND effective_status IS DISTINCT FROM 'DELETED' ORDER BY fetched_at LIMIT %(limit)s
-) AS stale GROUP BY 1, 2 LIMIT 1
+    WHERE fetched_at < now() - %(fresh)s AND effective_status IS DISTINCT FROM 'DELETED'
+    AND (asked_at IS NULL OR asked_at < now() - %(pause)s)
+    ORDER BY fetched_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+), first AS (SELECT organization_id, meta_account_id FROM stale LIMIT 1)
+UPDATE meta_ads a SET asked_at = now() FROM stale JOIN first USING (organization_id, meta_account_id)
+WHERE a.organization_id = stale.organization_id AND a.meta_ad_id = stale.meta_ad_id
+RETURNING a.organization_id, a.meta_account_id, a.meta_ad_id
 """
 GONE: LiteralString = """
 UPDATE meta_ads SET effective_status = 'NOT_VISIBLE', fetched_at = now() WHERE organization_id = %s AND meta_ad_id = ANY(%s)
@@ -214,8 +221,10 @@ async def unnamed(conn: Connection, organization_id: UUID, limit: int = 200) -> 
 
 
 async def stale(conn: Connection) -> tuple[UUID, str, list[str]] | None:
-    """(organization, account, ads) whose names are a day old (system scope); None when all are fresh."""
-    return await (await conn.execute(STALE, {"fresh": FRESH, "limit": AT_ONCE})).fetchone()
+    """(organization, account, ads) whose names are a day old, this process's to ask for (system scope); None when none is."""
+    values = {"fresh": FRESH, "pause": REFRESH_PAUSE, "limit": AT_ONCE}
+    found = await (await conn.execute(STALE, values)).fetchall()
+    return (found[0][0], found[0][1], sorted(row[2] for row in found)) if found else None
 
 
 async def gone(conn: Connection, organization_id: UUID, ads: Collection[str]) -> None:

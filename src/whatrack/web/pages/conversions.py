@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from whatrack.board import events as board
 from whatrack.conversions import settings
-from whatrack.conversions.settings import Match, SaleRule
+from whatrack.conversions.settings import Preview, SaleRule
 from whatrack.errors import Refused
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db
@@ -33,17 +33,20 @@ async def show(request: Request, db: Db, who: Admin) -> Response:
 
 @router.post("/sale")
 async def save_sale(request: Request, db: Db, who: Admin, form: Sent) -> Response:
-    """Try the phrase on past messages, switch the rule on with what was tried, or off."""
+    """Try the phrase on past messages, switch the rule on with the phrase that was tried, or off."""
     phrase = form.line("phrase", most=80)
     step = form.choice("step", ("try", "on", "off"))
+    tried = form.line("tried", required=False, most=80)
     if form.ok and len(phrase) < 3:
         form.wrong("phrase", _("Use pelo menos 3 letras."))
     if not form.ok:
         return await _show(request, db, who, form=form, status=422)
-    if step == "try":
+    if step == "on" and tried != phrase:
+        form.wrong("phrase", _("Esta frase ainda não foi testada: veja abaixo o que ela teria feito."))
+    if step == "try" or not form.ok:
         async with db.tenant(who.organization_id) as conn:
-            tried = await settings.preview(conn, who.organization_id, phrase)
-        return await _show(request, db, who, form=form, tried=tried)
+            preview = await settings.preview(conn, who.organization_id, phrase)
+        return await _show(request, db, who, form=form, preview=preview, status=422 if form.errors else 200)
     try:
         async with db.tenant(who.organization_id) as conn:
             await settings.save_sale_rule(conn, who, SaleRule(phrase, step == "on"))
@@ -76,14 +79,14 @@ async def _show(
     *,
     form: Form | None = None,
     code_form: Form | None = None,
-    tried: tuple[list[Match], int] | None = None,
+    preview: Preview | None = None,
     status: int = 200,
 ) -> Response:
     async with db.tenant(who.organization_id) as conn:
         rule = await settings.sale_rule(conn, who.organization_id)
         codes = await settings.test_codes(conn, who.organization_id)
         datasets = await board.datasets(conn, who.organization_id)
-    context: dict[str, Any] = {"rule": rule, "codes": codes, "datasets": datasets, "tried": tried}
+    context: dict[str, Any] = {"rule": rule, "codes": codes, "datasets": datasets, "preview": preview}
     return page(
         request,
         "conversions.html",

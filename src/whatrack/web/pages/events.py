@@ -17,7 +17,7 @@ from whatrack.errors import Refused
 from whatrack.tenants import audit
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import event_words
+from whatrack.web.pages import event_words, meta_words
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import page, see
@@ -144,6 +144,7 @@ async def show_one(request: Request, db: Db, who: Member, event_id: UUID) -> Res
     """One event with its attempts."""
     async with db.tenant(who.organization_id) as conn:
         event = await board.one(conn, who.organization_id, event_id)
+        ahead = await board.ahead(conn, who.organization_id, event_id) if _may_go(event) else None
         now = await database.now(conn)
     tries = [
         {**each, "request_text": _json(each["request"]), "response_text": _json(each["response"])}
@@ -153,6 +154,8 @@ async def show_one(request: Request, db: Db, who: Member, event_id: UUID) -> Res
         request,
         "event.html",
         event=event,
+        ahead=ahead,
+        missing=meta_words.missing,
         tries=tries,
         now=now,
         words=event_words,
@@ -172,6 +175,11 @@ async def retry_one(request: Request, db: Db, who: Agent, event_id: UUID, form: 
     except Refused as error:
         return see(request, to, said(error))
     return see(request, to, _("Será enviado de novo em instantes."))
+
+
+def _may_go(event: dict[str, Any]) -> bool:
+    """Whether the event may still be sent."""
+    return event["status"] in ("PENDING", "FAILED", *rules.MENDABLE)
 
 
 def _json(value: Any) -> str:
