@@ -7,9 +7,11 @@ from uuid import UUID
 import pytest
 
 from tests.support import NOON, body, change, make_shop, message, process, rows
+from whatrack.attribution.decide import creditable
 from whatrack.contacts.identity import Contact, People, identity_keys, phone_identity, search_terms, words
 from whatrack.db import Database
 from whatrack.inbox.reading import Incoming
+from whatrack.meta.webhook import Referral
 from whatrack.units import new_id
 
 ORGANIZATION = UUID(int=1)
@@ -259,3 +261,24 @@ async def test_a_contact_made_and_merged_in_one_batch_leads_on_to_its_survivor(d
     assert list(filter(None, contacts.values())) == [survivor]
     leads_to = await rows(db, "SELECT DISTINCT contact_id FROM contact_identities")
     assert [row["contact_id"] for row in leads_to] == [survivor]
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked"),
+    [
+        pytest.param({"user_id": "BR.1", "wa_id": "16505551111"}, "", id="both ids are theirs"),
+        pytest.param({"user_id": "BR.1"}, "", id="one id"),
+        pytest.param({"user_id": "BR.9", "wa_id": "16505559999"}, "", id="nobody yet"),
+        pytest.param({"user_id": "BR.1", "referral": Referral()}, "1", id="came from an ad or post"),
+        pytest.param({"user_id": "BR.1", "wa_id": "16505552222"}, "12", id="two people turn out to be one"),
+        pytest.param({"user_id": "BR.1", "wa_id": "16505559999"}, "1", id="a number of theirs that may be another's by then"),
+        pytest.param({"user_id": "BR.9", "wa_id": "16505552222"}, "2", id="a user id that may be another's by then"),
+        pytest.param({"wa_id": "16505551111", "new_wa_id": "16505552222"}, "12", id="takes over a number"),
+    ],
+)  # fmt: skip
+def test_credit_is_loaded_of_whom_a_decision_may_ask_about(fields: dict[str, Any], asked: str):
+    people = {each: new_id() for each in "12"}
+    identities = {(ORGANIZATION, f"bsuid:BR.{each}"): people[each] for each in people}
+    identities |= {(ORGANIZATION, f"phone:1650555{each * 4}"): people[each] for each in people}
+
+    assert creditable([incoming(**fields)], identities) == {people[each] for each in asked}

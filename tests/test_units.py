@@ -1,5 +1,8 @@
 """Money, phones and ids: values with a meaning of their own."""
 
+import os
+from uuid import UUID
+
 import pytest
 
 from whatrack.errors import Refused
@@ -81,3 +84,21 @@ def test_ids_are_of_version_7_unlike_and_sort_in_the_order_they_were_made():
     assert {(each.version, each.variant) for each in ids} == {(7, "specified in RFC 4122")}
     assert len(set(ids)) == len(ids)
     assert ids == sorted(ids)
+
+
+def test_a_forked_process_makes_ids_of_its_own():
+    new_id()  # so that there is randomness left over that both would draw from
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, b"".join(new_id().bytes for _ in range(100)))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+
+    theirs = [UUID(bytes=told[place : place + 16]) for place in range(0, len(told), 16)]
+    ours = [new_id() for _ in range(100)]
+    assert len(theirs) == 100
+    assert not {each.bytes[8:] for each in theirs} & {each.bytes[8:] for each in ours}

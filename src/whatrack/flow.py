@@ -18,7 +18,7 @@ import msgspec
 
 from whatrack import db as database
 from whatrack.attribution import pictures, tracking
-from whatrack.attribution.decide import Desk, decide
+from whatrack.attribution.decide import Desk, creditable, decide
 from whatrack.attribution.touch import Tracking
 from whatrack.connections import whatsapp_numbers
 from whatrack.connections.whatsapp_numbers import NumberLogin, WhatsappNumber
@@ -374,7 +374,9 @@ async def _load(conn: Connection, incoming: list[Incoming], now: datetime) -> De
     """Everything a decision may need about everyone in the batch."""
     keys = {(message.organization_id, key) for message in incoming for key in identity_keys(message)}
     known, identities = await contacts.find(conn, keys)
-    theirs, credited = await tracking.of_contacts(conn, known)
+    theirs = await tickets.of_contacts(conn, known)
+    touched = creditable(incoming, identities)
+    credited = await tracking.of_tickets(conn, [each for each in theirs if each.contact_id in touched])
     return Desk(
         rules=await tickets.rules(conn, {message.organization_id for message in incoming}),
         people=People(known, identities, new_id),

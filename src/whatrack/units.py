@@ -5,12 +5,17 @@ import re
 import time
 from decimal import Decimal
 from functools import lru_cache
+from struct import Struct
 from uuid import UUID
 
 from whatrack.errors import bad_value
 
 _DECIMAL = re.compile(r"\d{1,10}(\.\d{1,2})?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_NOISE_BYTES = 4096
+_NOISE = Struct(f"!{_NOISE_BYTES // 8}Q").unpack
+_drawn: list[int] = []
+os.register_at_fork(after_in_child=_drawn.clear)  # or parent and child would make the same ids
 _NOT_DIGIT = re.compile(r"\D+", re.ASCII)
 
 
@@ -56,5 +61,16 @@ def new_id() -> UUID:
     Ids that one process makes sort in the order they were made: a quarter of a microsecond apart is apart enough.
     """
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    noise = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    noise = _noise() & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=milliseconds << 80 | 0x7 << 76 | (rest << 12) // 1_000_000 << 64 | 0x2 << 62 | noise)
+
+
+def _noise() -> int:
+    """Eight bytes of the operating system's randomness, which is asked for 4 kB at a time."""
+    try:
+        return _drawn.pop()
+    except IndexError:
+        fresh = _NOISE(os.urandom(_NOISE_BYTES))
+        _drawn.extend(fresh[1:])
+        number: int = fresh[0]
+        return number

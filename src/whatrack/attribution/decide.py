@@ -4,13 +4,14 @@ A batch's state is loaded into a Desk, messages are decided one by one in arriva
 has to be written. Any split of a stream into batches gives the same rows: a test compares with a reference.
 """
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from whatrack.attribution.touch import Decision, Tracking, credit, read_touch
-from whatrack.contacts.identity import People
+from whatrack.contacts.identity import IdentityKey, People, identity_keys
 from whatrack.inbox.reading import Incoming
 from whatrack.tickets.lifecycle import Rules, Ticket, Tickets
 
@@ -51,6 +52,20 @@ class Desk:
         """When a ticket was last touched by an ad or post."""
         tracking = self.trackings.get(ticket.id)
         return tracking.last_touch_at if tracking else None
+
+
+def creditable(incoming: Iterable[Incoming], identities: Mapping[IdentityKey, UUID]) -> set[UUID]:
+    """The known contacts of whose tickets a decision may ask what they are credited to: who comes from an ad or post, and
+    who may turn out to be one person with somebody else, because a message carries an id that does not lead to them.
+
+    identities: what is known of the messages' identity keys before any of them is decided.
+    """
+    found: set[UUID] = set()
+    for message in incoming:
+        leads = [identities.get((message.organization_id, key)) for key in identity_keys(message)]
+        if message.referral or any(each is not leads[0] for each in leads):
+            found.update(each for each in leads if each)
+    return found
 
 
 def decide(desk: Desk, message: Incoming) -> None:

@@ -9,18 +9,15 @@ import msgspec
 
 from whatrack.attribution.touch import Decision, Touch, Tracking
 from whatrack.columns import flags, moments, texts, uuids
-from whatrack.contacts.identity import Contact
 from whatrack.db import Connection
 from whatrack.tickets.lifecycle import Ticket
-from whatrack.tickets.store import OF_CONTACTS as TICKETS_OF_CONTACTS
 from whatrack.units import new_id
 
-# A ticket and what it is credited to, which is one row each.
-OF_CONTACTS: LiteralString = f"""
-SELECT t.*, k.meta_ad_id, k.ctwa_clid, k.last_touch_at, k.first_touch_at
-FROM ({TICKETS_OF_CONTACTS}) AS t
-LEFT JOIN ticket_tracking k ON k.organization_id = t.organization_id AND k.ticket_id = t.id
-"""  # noqa: S608 - constants only
+OF_TICKETS: LiteralString = """
+SELECT k.organization_id, k.ticket_id, k.meta_ad_id, k.ctwa_clid, k.last_touch_at, k.first_touch_at
+FROM unnest(%b, %b) AS t (organization_id, id)
+JOIN ticket_tracking k ON k.organization_id = t.organization_id AND k.ticket_id = t.id
+"""
 # A new ticket's tracking comes with its touch, when it has one.
 INSERT: LiteralString = """
 INSERT INTO ticket_tracking (
@@ -101,23 +98,14 @@ AND (k.meta_enrichment_status = 'PENDING' OR k.meta_enrichment_error IS DISTINCT
 """  # noqa: S608 - constants only
 
 
-async def of_contacts(
-    conn: Connection, contacts: Collection[Contact]
-) -> tuple[list[Ticket], dict[UUID, Tracking]]:
-    """These contacts' tickets, the open ones and those closed lately; and by ticket id what each is credited to."""
-    whose = {
-        "organizations": uuids(each.organization_id for each in contacts),
-        "contacts": uuids(each.id for each in contacts),
-    }
+async def of_tickets(conn: Connection, tickets: Collection[Ticket]) -> dict[UUID, Tracking]:
+    """Ticket id → what it is credited to."""
+    if not tickets:
+        return {}
     cursor = conn.cursor(binary=True)
-    await cursor.execute(OF_CONTACTS, whose)
-    theirs: list[Ticket] = []
-    credited: dict[UUID, Tracking] = {}
-    for row in await cursor.fetchall():
-        *ticket, ad_id, clid, last_at, first_at = row
-        theirs.append(Ticket(*ticket))
-        credited[row[1]] = Tracking(row[0], row[1], ad_id, clid, last_at, first_at)
-    return theirs, credited
+    whose = [uuids(each.organization_id for each in tickets), uuids(each.id for each in tickets)]
+    await cursor.execute(OF_TICKETS, whose)
+    return {row[1]: Tracking(*row) for row in await cursor.fetchall()}
 
 
 async def write(conn: Connection, trackings: Collection[Tracking]) -> None:

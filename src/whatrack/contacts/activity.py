@@ -1,7 +1,8 @@
 """What each number brought, hour by hour: whether it is alive, without reading its messages. One writer of `number_hours`."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from whatrack.db import Connection
 from whatrack.inbox.reading import Delivery, Incoming, Route
 
 KEEP = timedelta(days=31)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
 
 # Sorted, as every set write is.
 COUNT: LiteralString = """
@@ -53,17 +56,32 @@ def hours(
 ) -> dict[HourKey, Hour]:
     """What a batch adds. messages: only those never stored before, so that a replay adds nothing."""
     found: dict[HourKey, Hour] = {}
+    arrivals: dict[tuple[str, int], list[datetime]] = {}
     for each in deliveries:
-        for target in targets.get(each.route, ()):
-            if target.partition == each.partition and each.route.isdigit():
-                key = (target.organization_id, each.route, _hour(each.received_at))
-                hour = found.setdefault(key, Hour())
-                hour.last_delivery_at = max(hour.last_delivery_at or each.received_at, each.received_at)
+        arrivals.setdefault((each.route, each.partition), []).append(each.received_at)
+    for (route, partition), moments in arrivals.items():
+        for target in targets.get(route, ()):
+            if target.partition == partition and route.isdigit():
+                for place, last in _last_of_hours(moments).items():
+                    found[target.organization_id, route, _EPOCH + place * _HOUR] = Hour(0, last)
+    sent: dict[tuple[UUID, str], list[datetime]] = {}
     for message in messages:
         if message.origin in ("inbound", "echo"):
-            key = (message.organization_id, message.phone_number_id, _hour(message.sent_at))
-            found.setdefault(key, Hour()).messages += 1
+            sent.setdefault((message.organization_id, message.phone_number_id), []).append(message.sent_at)
+    for number, moments in sent.items():
+        for place, messages_then in Counter([(each - _EPOCH) // _HOUR for each in moments]).items():
+            found.setdefault((*number, _EPOCH + place * _HOUR), Hour()).messages += messages_then
     return {key: hour for key, hour in found.items() if key[2] > now - KEEP}
+
+
+def _last_of_hours(moments: list[datetime]) -> dict[int, datetime]:
+    """Hours since 1970 → the last of these moments in it."""
+    last: dict[int, datetime] = {}
+    for each in moments:
+        place = (each - _EPOCH) // _HOUR
+        if place not in last or each > last[place]:
+            last[place] = each
+    return last
 
 
 async def count(conn: Connection, found: Mapping[HourKey, Hour]) -> None:
@@ -85,7 +103,3 @@ async def of_organization(conn: Connection, organization_id: UUID) -> dict[str, 
 async def drop_old(conn: Connection) -> int:
     """Forget hours older than a month. System scope."""
     return (await conn.execute(DROP_OLD, [KEEP])).rowcount
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)

@@ -8,12 +8,15 @@ Source: Meta, "Business-scoped user IDs", https://developers.facebook.com/docume
 
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
 
 from whatrack.inbox.reading import Incoming, bounded
 from whatrack.units import phone_key
+
+IdentityKey = tuple[UUID, str]  # organization, key
 
 MAX_TERM = 40
 MAX_TERMS = 16
@@ -40,6 +43,7 @@ class Merge(msgspec.Struct, frozen=True):
     survivor_id: UUID
 
 
+@lru_cache(maxsize=4096)  # asked twice for each message
 def phone_identity(phone: str) -> str | None:
     """The identity key of a phone number, the same with and without Brazil's ninth digit."""
     key = phone_key(phone)
@@ -48,33 +52,39 @@ def phone_identity(phone: str) -> str | None:
 
 def identity_keys(message: Incoming) -> list[str]:
     """The identity keys a message carries, strongest first."""
-    keys = []
-    for user_id, phone in ((message.user_id, message.wa_id), (message.new_user_id, message.new_wa_id)):
-        if user_id:
-            keys.append(bounded(f"bsuid:{user_id}"))
-        if phone and (key := phone_identity(phone)):
-            keys.append(key)
-    return list(dict.fromkeys(keys))
+    keys = _keys(message.user_id, message.wa_id)
+    if message.new_user_id or message.new_wa_id:
+        keys = [*keys, *_keys(message.new_user_id, message.new_wa_id)]
+        return list(dict.fromkeys(keys))
+    return keys
+
+
+def _keys(user_id: str | None, phone: str | None) -> list[str]:
+    keys = [bounded(f"bsuid:{user_id}")] if user_id else []
+    if phone and (key := phone_identity(phone)):
+        keys.append(key)
+    return keys
 
 
 class People:
     """The contacts a batch is about, found by identity key; grows as messages name new people."""
 
     def __init__(
-        self, contacts: list[Contact], identities: dict[tuple[UUID, str], UUID], new_id: Callable[[], UUID]
+        self, contacts: list[Contact], identities: dict[IdentityKey, UUID], new_id: Callable[[], UUID]
     ) -> None:
         self.contacts = {contact.id: contact for contact in contacts}
         self.merges: list[Merge] = []
         self._ids = identities
-        self._written = dict(identities)
+        self._written: dict[
+            IdentityKey, UUID | None
+        ] = {}  # of the keys that lead elsewhere since: where to, at first
         self._new_id = new_id
 
     def person(self, message: Incoming) -> tuple[Contact, list[Merge]]:
         """The contact a message is from, made when nobody is known by its ids; and the merges it proved."""
         organization_id, keys = message.organization_id, identity_keys(message)
-        found = list(
-            dict.fromkeys(self._ids[each] for key in keys if (each := (organization_id, key)) in self._ids)
-        )
+        known = [self._ids.get((organization_id, key)) for key in keys]
+        found = list(dict.fromkeys(each for each in known if each))
         if message.user_id and message.origin != "system":
             found = [contact_id for contact_id in found if not self._moved_away(contact_id, message)]
         contact = self.contacts[found[0]] if found else self._create(organization_id)
@@ -86,27 +96,29 @@ class People:
     def _moved_away(self, contact_id: UUID, message: Incoming) -> bool:
         """Whether the contact has left the message's number, and its user id is not theirs: the number went to somebody else."""
         contact = self.contacts[contact_id]
-        theirs = self._ids.get((message.organization_id, bounded(f"bsuid:{message.user_id}"))) == contact_id
-        return (
-            not theirs
-            and contact.user_id is not None
-            and phone_key(contact.wa_id or "") != phone_key(message.wa_id or "")
-        )
+        if contact.user_id is None or phone_key(contact.wa_id or "") == phone_key(message.wa_id or ""):
+            return False
+        return self._ids.get((message.organization_id, bounded(f"bsuid:{message.user_id}"))) != contact_id
 
     def learn(self, contact: Contact, keys: list[str]) -> None:
         """From now on these identity keys lead to this contact."""
         for key in keys:
-            self._ids[contact.organization_id, key] = contact.id
+            self._lead((contact.organization_id, key), contact.id)
 
-    def new_identities(self) -> dict[tuple[UUID, str], UUID]:
+    def new_identities(self) -> dict[IdentityKey, UUID]:
         """The identity keys that have no row yet, and the contact each leads to."""
-        return {key: contact_id for key, contact_id in self._ids.items() if key not in self._written}
+        return {key: self._ids[key] for key, written in self._written.items() if written is None}
 
-    def moved_identities(self) -> dict[tuple[UUID, str], UUID]:
+    def moved_identities(self) -> dict[IdentityKey, UUID]:
         """The identity keys whose row leads elsewhere by now, and the contact each leads to."""
-        return {
-            key: self._ids[key] for key, contact_id in self._written.items() if self._ids[key] != contact_id
-        }
+        moved = {key: (written, self._ids[key]) for key, written in self._written.items() if written}
+        return {key: now for key, (written, now) in moved.items() if now != written}
+
+    def _lead(self, key: IdentityKey, contact_id: UUID) -> None:
+        before = self._ids.get(key)
+        if before is not contact_id:
+            self._written.setdefault(key, before)
+            self._ids[key] = contact_id
 
     def _create(self, organization_id: UUID) -> Contact:
         contact = Contact(organization_id, self._new_id(), None, None, None, is_new=True)
@@ -117,7 +129,7 @@ class People:
         loser.merged_into, loser.changed = survivor.id, True
         _inherit(survivor, loser)
         for key in [key for key, contact_id in self._ids.items() if contact_id == loser.id]:
-            self._ids[key] = survivor.id
+            self._lead(key, survivor.id)
         merge = Merge(survivor.organization_id, loser.id, survivor.id)
         self.merges.append(merge)
         return merge

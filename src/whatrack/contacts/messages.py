@@ -57,8 +57,9 @@ class Months:
         self._known: set[date] = set()
 
     async def ensure(self, moments: Collection[datetime]) -> None:
-        """Make sure each moment's month can be written. Cheap when it could before."""
-        missing = {month_of(moment) for moment in moments} - self._known
+        """Make sure the month of each moment (UTC) can be written. Cheap when it could before."""
+        months = {(moment.year, moment.month) for moment in moments}
+        missing = {date(year, month, 1) for year, month in months} - self._known
         if not missing:
             return
         async with self._db.autocommit() as conn:
@@ -100,8 +101,9 @@ async def seen(conn: Connection, messages: list[Incoming]) -> set[MessageKey]:
     found: set[MessageKey] = set()
     dated = [message for message in messages if not message.time_is_ours]
     if dated:
-        months = sorted(month_of(message.sent_at) for message in dated)
-        found |= await _seen_between(conn, dated, months[0], _next_month(months[-1]))
+        moments = [message.sent_at for message in dated]
+        since, last = month_of(min(moments)), month_of(max(moments))
+        found |= await _seen_between(conn, dated, since, _next_month(last))
     undated = [message for message in messages if message.time_is_ours]
     if undated:  # a resent one arrives with another time of arrival, so every month is searched
         found |= await _seen_between(conn, undated, date.min, date.max)

@@ -9,12 +9,10 @@ from psycopg import errors
 
 from whatrack import db as database
 from whatrack.columns import texts, uuids
-from whatrack.contacts.identity import Contact, People, phone_identity, search_terms
+from whatrack.contacts.identity import Contact, IdentityKey, People, phone_identity, search_terms
 from whatrack.db import Connection
 from whatrack.errors import Refused, bad_value
 from whatrack.units import new_id
-
-IdentityKey = tuple[UUID, str]  # organization, key
 
 # The keys from the primary key's index alone.
 FIND: LiteralString = """

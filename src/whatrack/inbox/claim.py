@@ -41,7 +41,10 @@ ORDER BY q.id, q.partition, q.route LIMIT %(limit)s
 AT_PLACES: LiteralString = """
 SELECT ctid::text, partition, id, route, day, bytes, origin FROM delivery_queue WHERE ctid = ANY(%b::tid[])
 """
-BODIES: LiteralString = "SELECT id, received_at, body FROM webhook_deliveries WHERE day = %s AND id = ANY(%b)"
+# One row of three columns: a row for each body would come in as many pieces as there are buffers of 8 kB to send.
+BODIES: LiteralString = """
+SELECT array_agg(id), array_agg(received_at), array_agg(body) FROM webhook_deliveries WHERE day = %s AND id = ANY(%b)
+"""
 EXCEPTION_BODIES: LiteralString = """
 SELECT DISTINCT ON (id) id, received_at, body FROM delivery_exceptions WHERE id = ANY(%s) ORDER BY id
 """
@@ -219,10 +222,9 @@ async def _bodies(conn: Connection, rows: list[QueueRow]) -> dict[int, tuple[dat
         days.setdefault(row.day, []).append(row.id)
     async with conn.cursor(binary=True) as cursor:
         for day, ids in days.items():
-            for delivery_id, received_at, body in await (
-                await cursor.execute(BODIES, [day, numbers(ids)])
-            ).fetchall():
-                found[delivery_id] = (received_at, body)
+            columns = await (await cursor.execute(BODIES, [day, numbers(ids)])).fetchone()
+            if columns and columns[0]:
+                found.update(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
         missing = [row.id for row in rows if row.id not in found]
         if missing:
             for delivery_id, received_at, body in await (

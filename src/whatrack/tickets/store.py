@@ -6,6 +6,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from whatrack.columns import flags, moments, numbers, texts, uuids
+from whatrack.contacts.identity import Contact
 from whatrack.db import Connection
 from whatrack.tickets.lifecycle import Rules, Ticket
 
@@ -72,6 +73,19 @@ WHERE t.organization_id = due.organization_id AND t.id = due.id AND t.status = '
 
 class Overtaken(Exception):
     """Somebody changed a ticket while the batch was decided: decide it anew."""
+
+
+async def of_contacts(conn: Connection, contacts: Collection[Contact]) -> list[Ticket]:
+    """These contacts' tickets: the open ones and those closed lately."""
+    if not contacts:
+        return []
+    whose = {
+        "organizations": uuids(each.organization_id for each in contacts),
+        "contacts": uuids(each.id for each in contacts),
+    }
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(OF_CONTACTS, whose)
+    return [Ticket(*row) for row in await cursor.fetchall()]
 
 
 async def rules(conn: Connection, organization_ids: Collection[UUID]) -> dict[UUID, Rules]:
