@@ -65,7 +65,7 @@ async def send_no_value(tab: Tab) -> None:
 
 
 async def open_moves(tab: Tab) -> None:
-    await tab.get_by_role("button", name="Mover Carla Dias").click()
+    await tab.get_by_role("button", name="Mover Ana Souza").click()
 
 
 async def try_phrase(tab: Tab) -> None:

@@ -1,15 +1,19 @@
 """What the pages load: every class has its rule, and the lock installs anywhere, from any registry."""
 
+import gzip
 import json
 import re
 from pathlib import Path
 
 import pytest
+from fontTools.ttLib import TTFont
 
 import whatrack
 
 ROOT = Path(whatrack.__file__).parents[2]
 WEB = ROOT / "src/whatrack/web"
+STATIC = WEB / "static"
+DIST = STATIC / "dist"
 LOCKS = [ROOT / "frontend/package-lock.json", ROOT / "tests/chromium/package-lock.json"]
 # Tailwind's compiler is native code: a lock written on one platform may leave the others out.
 PLATFORMS = {
@@ -94,3 +98,30 @@ def test_every_icon_that_a_template_names_is_built():
     }
 
     assert named - built == set()
+
+
+def test_the_fonts_hold_every_letter_of_the_pages_texts_and_of_brazilian_names():
+    fonts = [
+        set(TTFont(DIST / "fonts" / f"inter-{part}.woff2").getBestCmap()) for part in ("latin", "latin-ext")
+    ]
+    catalogue = (WEB / "locale/en/LC_MESSAGES/messages.po").read_text(encoding="utf-8")
+
+    assert {char for char in catalogue if ord(char) not in fonts[0]} == {
+        "\n",
+        "→",
+    }  # Inter's package has no arrow
+    assert {char for char in "ŁukaszİŞĞčőț" if ord(char) not in fonts[0] | fonts[1]} == set()
+
+
+def test_what_a_page_loads_at_first_leaves_a_third_of_the_limit_to_the_page():
+    files = [
+        DIST / "css/app.css",
+        DIST / "icons.svg",
+        DIST / "js/htmx.min.js",
+        STATIC / "js/app.js",
+        STATIC / "icon.svg",
+    ]
+    packed = sum(len(gzip.compress(path.read_bytes(), 5)) for path in files)
+    fonts = sum(path.stat().st_size for path in (DIST / "fonts").iterdir())
+
+    assert packed + fonts < 70_000

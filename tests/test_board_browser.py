@@ -78,6 +78,20 @@ async def test_a_card_is_moved_by_the_keyboard_alone_and_keeps_the_focus(
     await expect(tab.locator(":popover-open")).to_have_count(0)
 
 
+async def test_a_move_by_keyboard_is_undone_by_keyboard(site: Site, visit: Visit):
+    own = await own_site(site)
+    tab = await visit("agent", site=own)
+    await tab.goto("/tickets")
+
+    await tab.get_by_role("button", name="Mover Ana Souza").press("Enter")
+    await tab.get_by_role("button", name="Proposta").press("Enter")
+    await expect(column(tab, "Proposta").get_by_text("Ana Souza")).to_be_visible()
+    await tab.keyboard.press("Control+z")
+
+    await expect(column(tab, "Novo").get_by_text("Ana Souza")).to_be_visible()
+    await expect(tab.get_by_role("button", name="Mover Ana Souza")).to_be_focused()
+
+
 async def test_escape_closes_the_menu_and_nothing_moves(site: Site, visit: Visit):
     tab = await visit("agent")
     await tab.goto("/tickets")
@@ -208,3 +222,31 @@ async def test_without_javascript_a_ticket_is_moved_won_and_undone(site: Site, v
 
     await expect(tab.get_by_text("Movimento desfeito.")).to_be_visible()
     await expect(tab.get_by_role("heading", name="Novo")).to_be_visible()
+
+
+async def test_a_column_that_was_made_longer_stays_so_through_refreshes_and_moves(site: Site, visit: Visit):
+    own = await own_site(site)
+    now = int(datetime.now(UTC).timestamp())
+    many = [
+        change(own.number, message(f"55119{n:08d}", at=now - 9000 - n, text="Oi"))
+        for n in range(7_000, 7_060)
+    ]
+    await process(own.db, body(*many))
+    tab = await visit("agent", site=own)
+    await tab.goto("/tickets")
+    first = column(tab, "Novo")
+    await expect(first.get_by_role("article")).to_have_count(50)
+
+    await first.get_by_role("link", name="Carregar mais").click()
+    await expect(first.locator("[data-stage] > article")).to_have_count(64)
+    person: Any = [{"profile": {"name": "Zilda Nova"}, "wa_id": "5511955559998"}]
+    await process(
+        own.db, body(change(own.number, message("5511955559998", at=now, text="Oi"), contacts=person))
+    )
+
+    await expect(card(tab, "Zilda Nova")).to_be_visible(timeout=8000)
+    await expect(first.get_by_role("article")).to_have_count(65)
+    await tab.get_by_role("button", name="Mover Zilda Nova").click()
+    await tab.get_by_role("button", name="Proposta").click()
+    await expect(column(tab, "Proposta").get_by_text("Zilda Nova")).to_be_visible()
+    await expect(first.get_by_role("article")).to_have_count(64)

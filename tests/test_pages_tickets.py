@@ -501,12 +501,12 @@ async def test_a_page_of_one_organization_changes_nothing_once_another_was_chose
     ours, _ticket = await shop_with_ticket(db)
     async with visiting(db, service, ours) as browser:
         form: dict[str, Any] = {"phone": "11 90000-0009", "name": "X"}
-        refused, text, _ = await post(browser, f"/tickets/new?organization={new_id()}", **form)
+        refused, text, _ = await post(browser, "/tickets/new", page_organization=new_id(), **form)
         async with browser.get(
             "/tickets", headers={"HX-Request": "true", "X-Organization": str(new_id())}
         ) as answer:
             polled = answer.status, answer.headers.get("hx-refresh")
-        taken, _, _ = await post(browser, f"/tickets/new?organization={ours.id}", **form)
+        taken, _, _ = await post(browser, "/tickets/new", page_organization=ours.id, **form)
     assert (refused, "outra organização" in text) == (409, True)
     assert polled == (204, "true")
     assert taken == 303
@@ -626,3 +626,56 @@ async def test_the_language_is_what_the_browser_wants_most(service: str, header:
         stranger.get("/login", headers={"Accept-Language": header}) as answer,
     ):
         assert f'<html lang="{expected}"' in await answer.text()
+
+
+FORMS = (
+    "/tickets",
+    "/tickets/new",
+    "/settings/organization",
+    "/settings/members",
+    "/settings/keys",
+    "/settings/stages/new",
+    "/account",
+)
+
+
+async def test_every_form_that_posts_says_which_organization_its_page_is_of(db: Database, service: str):
+    shop, ticket = await shop_with_ticket(db)
+    field = f'<input type="hidden" name="page_organization" value="{shop.id}">'
+
+    async with visiting(db, service, shop, "owner") as browser:
+        for path in (*FORMS, f"/tickets/{ticket}"):
+            _, text = await get(browser, path)
+            _before, *opened = re.split(r'<form[^>]*method="post"[^>]*>', text)
+            assert opened
+            assert [path for after in opened if not after.startswith(field)] == []
+    async with aiohttp.ClientSession(service) as stranger:
+        assert "page_organization" not in (await get(stranger, "/login"))[1]
+
+
+async def test_head_of_a_page_is_get_without_the_body(db: Database, service: str):
+    shop, ticket = await shop_with_ticket(db)
+
+    async with visiting(db, service, shop) as browser:
+        for path, status in (("/", 303), ("/tickets", 200), (f"/tickets/{ticket}", 200), ("/nowhere", 404)):
+            async with browser.head(path) as answer:
+                assert (answer.status, await answer.read()) == (status, b"")
+                assert answer.headers["content-type" if status != 303 else "location"]
+    async with (
+        aiohttp.ClientSession(service) as stranger,
+        stranger.head("/tickets", allow_redirects=False) as answer,
+    ):
+        assert answer.headers["location"] == "/login?next=%2Ftickets"
+
+
+async def test_the_audit_leads_to_the_ticket(db: Database, service: str):
+    shop, ticket = await shop_with_ticket(db)
+    async with visiting(db, service, shop, "owner") as browser:
+        proposal = await rows(
+            db, "SELECT id FROM stages WHERE organization_id = %s AND name = 'Proposta'", shop.id
+        )
+        await post(browser, f"/tickets/{ticket}/stage", stage=proposal[0]["id"], version=1, back="/tickets")
+
+        _, text = await get(browser, "/settings/audit")
+
+        assert f'href="/tickets/{ticket}">Ver o ticket</a>' in text

@@ -1,5 +1,6 @@
 """Tickets as a person or program reads them: one, a page of the list, the columns of the board."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
@@ -54,8 +55,9 @@ PEOPLE: LiteralString = "people AS MATERIALIZED ({}), "
 PAGE: LiteralString = "WITH {} found AS MATERIALIZED (SELECT id FROM ({}) AS t ORDER BY t.active_at DESC, t.id DESC LIMIT %(limit)s) {}"
 BOARD: LiteralString = """
 WITH {} found AS MATERIALIZED (
-    SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY stage_id ORDER BY active_at DESC, id DESC) AS place FROM ({}) AS t) AS t
-    WHERE place <= %(limit)s) {}
+    SELECT id FROM (SELECT id, stage_id, row_number() OVER (PARTITION BY stage_id ORDER BY active_at DESC, id DESC) AS place FROM ({}) AS t) AS t
+    LEFT JOIN unnest(%(longer)s::uuid[], %(lengths)s::int[]) AS asked (longer, length) ON longer = t.stage_id
+    WHERE place <= coalesce(length, %(least)s)) {}
 """
 # How many are in each stage and what they are worth, each currency apart.
 TOTALS: LiteralString = """
@@ -107,15 +109,28 @@ async def page(conn: Connection, organization_id: UUID, query: Query, *, phones:
     return _page(rows, query.limit, phones=phones)
 
 
-async def columns(conn: Connection, organization_id: UUID, query: Query, *, phones: bool) -> dict[UUID, Page]:
-    """The board: for each stage that has any, its newest tickets that match, as many as the query's limit."""
-    wanted = conditions(organization_id, query, phones=phones)
+async def columns(
+    conn: Connection, organization_id: UUID, query: Query, longer: Mapping[UUID, int], *, phones: bool
+) -> dict[UUID, Page]:
+    """The board: for each stage that has any, its newest tickets that match, as many as the query's limit.
+
+    longer: stages of which more are wanted, and how many.
+    """
+    most = max([query.limit, *longer.values()])
+    wanted = conditions(organization_id, msgspec.structs.replace(query, limit=most), phones=phones)
     statement = BOARD.format(_people(wanted), _found(wanted), SHOWN.format(BY_STAGE))
-    rows = await _rows(conn, statement, wanted.values)
+    lengths = {
+        "longer": [*longer],
+        "lengths": [each + 1 for each in longer.values()],
+        "least": query.limit + 1,
+    }
+    rows = await _rows(conn, statement, wanted.values | lengths)
     by_stage: dict[UUID, list[dict[str, Any]]] = {}
     for row in rows:
         by_stage.setdefault(row["stage_id"], []).append(row)
-    return {stage_id: _page(found, query.limit, phones=phones) for stage_id, found in by_stage.items()}
+    return {
+        each: _page(found, longer.get(each, query.limit), phones=phones) for each, found in by_stage.items()
+    }
 
 
 async def totals(conn: Connection, organization_id: UUID, query: Query, *, phones: bool) -> list[Total]:

@@ -82,6 +82,14 @@ def sentence(entry: Entry) -> str:
     return _(text) % _Known(values, actor=actor(entry), why=why, **more)
 
 
+def place(entry: Entry) -> tuple[str, str] | None:
+    """The page of what it was done to, and what to call it; None where there is none to open, or perhaps no longer."""
+    kind, _colon, name = entry.target.partition(":")
+    if kind == "ticket":
+        return f"/tickets/{name}", _("Ver o ticket")
+    return (f"/events/{name}", _("Ver o evento")) if kind == "event" else None
+
+
 def actor(entry: Entry) -> str:
     """Who did it."""
     if entry.actor_name:

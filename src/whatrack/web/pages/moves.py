@@ -24,7 +24,7 @@ from whatrack.web.pages import i18n, values
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import by_htmx, page, see
-from whatrack.web.pages.tickets import board_of, filters_of_address
+from whatrack.web.pages.tickets import board_of, filters_of_address, loaded
 from whatrack.web.pages.visitor import Agent, SignedIn
 from whatrack.web.state import TheSettings
 
@@ -128,7 +128,8 @@ async def shown(
     if not by_htmx(request) or back.startswith(("/tickets/", "/tickets?view=list")):
         return see(request, back, said)
     async with db.tenant(who.organization_id) as conn:
-        context = await board_of(conn, filters_of_address(back), who, visitor.user.id)
+        filters = filters_of_address(back)
+        context = await board_of(conn, filters, who, visitor.user.id, loaded(request))
     events = msgspec.json.encode(
         {"wt:dialog-close": "", "wt:focus": f"[popovertarget='move-{focus}']"}
     ).decode()

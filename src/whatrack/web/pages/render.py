@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from whatrack.web import cookies
-from whatrack.web.pages import i18n
+from whatrack.web.pages import i18n, own_forms
+from whatrack.web.pages.own_forms import OwnForms
 
 WEB = Path(__file__).parents[1]
 UNKNOWN = "—"
@@ -128,7 +129,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
+        extensions=["jinja2.ext.i18n", OwnForms],
     )
     made.install_gettext_callables(i18n.gettext_callable, i18n.ngettext_callable, newstyle=True)  # type: ignore[attr-defined] # added by the extension
     made.filters.update(
@@ -150,6 +151,7 @@ def _environment() -> Environment:
         typed_example=lambda: format_decimal(Decimal("1234.56"), locale=i18n.language.get()),
         languages=i18n.LANGUAGES,
         language=i18n.language.get,
+        organization_of_page=own_forms.field,
         zone_name=lambda: get_timezone_name(i18n.zone(), locale=i18n.language.get()),
     )
     return made

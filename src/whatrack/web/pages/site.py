@@ -3,7 +3,7 @@
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from whatrack.errors import ConfigError
@@ -93,11 +93,30 @@ class _Language:
         await self._app(scope, receive, send)
 
 
+class _Head:
+    """ASGI middleware: HEAD of a page is answered as GET would be, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].startswith("/api/"):
+            await self._app(scope, receive, send)
+            return
+
+        async def headed(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, headed)
+
+
 def install(app: FastAPI) -> None:
     """Put every page on the router. ConfigError when the assets were never built."""
     if not (WEB / "static" / "dist" / "css" / "app.css").exists():
         raise ConfigError("The site's assets are not built: run `make setup`, or install the wheel.")
     app.add_middleware(_Language)
+    app.add_middleware(_Head)
     app.mount("/static", _Static(directory=WEB / "static"), name="static")
     app.add_api_route("/", _home, include_in_schema=False)
     for module in PAGES:

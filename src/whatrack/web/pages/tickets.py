@@ -1,6 +1,7 @@
 """Tickets: the board, the list, and opening one by hand. One ticket's own page is in ticket.py, moves in moves.py."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -31,6 +32,8 @@ from whatrack.web.pages.visitor import Agent, Member, SignedIn
 router = APIRouter()
 BOARD, LIST = "board", "list"
 PERIODS = {"7": 7, "30": 30, "90": 90}
+STEP = Query().limit
+MOST_LOADED, MOST_COLUMNS = 500, 50
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -113,19 +116,35 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
     """The board, or the list, as the address says. With `seen`, 204 when the board is still as it was."""
     filters = Filters.read(dict(request.query_params))
     async with db.tenant(who.organization_id) as conn:
-        context = await (_list if filters.view == LIST else board_of)(conn, filters, who, visitor.user.id)
-    if filters.view == LIST:
-        return page(request, "tickets_list.html", **context)
+        if filters.view == LIST:
+            context = await _list(conn, filters, who, visitor.user.id)
+            return page(request, "tickets_list.html", **context)
+        context = await board_of(conn, filters, who, visitor.user.id, loaded(request))
     if by_htmx(request) and request.query_params.get("seen") == context["digest"]:
         return Response(status_code=204)
     return page(request, "tickets_board.html", "_/board.html", **context)
 
 
-async def board_of(conn: Connection, filters: Filters, who: Access, user_id: UUID) -> dict[str, Any]:
-    """Everything that the board shows."""
+def loaded(request: Request) -> dict[UUID, int]:
+    """The columns in which the reader has loaded more, and how many tickets: what the page's script says of itself.
+
+    In whole steps, so that a column shown to its end stays so when a ticket comes; at most MOST_LOADED each.
+    """
+    found = {}
+    for part in request.headers.get("x-loaded", "").split()[:MOST_COLUMNS]:
+        stage, _colon, count = part.partition(":")
+        if (stage_id := _uuid(stage)) and count.isdecimal() and len(count) < 7 and int(count) > STEP:
+            found[stage_id] = min(-(-int(count) // STEP) * STEP, MOST_LOADED)
+    return found
+
+
+async def board_of(
+    conn: Connection, filters: Filters, who: Access, user_id: UUID, longer: Mapping[UUID, int]
+) -> dict[str, Any]:
+    """Everything that the board shows. longer: see loaded()."""
     query = await query_of(conn, filters, who, user_id)
     wanted = msgspec.structs.replace(query, cursor=None, stage=None)
-    columns = await board.columns(conn, who.organization_id, wanted, phones=who.sees_phones)
+    columns = await board.columns(conn, who.organization_id, wanted, longer, phones=who.sees_phones)
     totals: dict[UUID, list[board.Total]] = {}
     for total in await board.totals(conn, who.organization_id, wanted, phones=who.sees_phones):
         totals.setdefault(total.stage_id, []).append(total)

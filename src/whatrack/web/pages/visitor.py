@@ -11,8 +11,11 @@ from whatrack.tenants.access import Access
 from whatrack.tenants.sessions import Visitor
 from whatrack.web.api.caller import database
 from whatrack.web.cookies import session_token
-from whatrack.web.pages import i18n
+from whatrack.web.pages import i18n, own_forms
+from whatrack.web.pages.forms import sent_form
 from whatrack.web.pages.i18n import _
+
+CHOOSING = "/organization/choose"  # from whichever page
 
 
 class NotForYou(Forbidden):
@@ -24,12 +27,21 @@ async def maybe(request: Request) -> Visitor | None:
     token = session_token(request)
     found = await login.visitor(database(request), token) if token else None
     request.state.visitor = found
-    asked_for = request.headers.get("x-organization") or request.query_params.get("organization")
+    asked_for = await _organization_of_page(request) if found else ""
     if found and asked_for and not (found.home and str(found.home.id) == asked_for):
         raise Refused("other_organization", "Another organization was chosen in another tab.")
     if found and found.home:
         i18n.set_zone(found.home.timezone)
+        own_forms.organization.set(str(found.home.id))
     return found
+
+
+async def _organization_of_page(request: Request) -> str:
+    """Which organization the page is of that a request comes from, as htmx or the form itself says; '' when neither does."""
+    if request.method != "POST" or request.url.path == CHOOSING:
+        return request.headers.get("x-organization", "")
+    form = await sent_form(request)
+    return request.headers.get("x-organization") or form.values.get(own_forms.FIELD, "")
 
 
 async def signed_in(found: Annotated[Visitor | None, Depends(maybe)]) -> Visitor:

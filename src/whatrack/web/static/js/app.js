@@ -35,6 +35,15 @@ document.addEventListener("click", (event) => {
 });
 dialog.addEventListener("close", () => window.htmx?.trigger(document.body, "wt:dialog-closed"));
 
+// Undo, as everywhere: while it is offered, and nobody is typing.
+document.addEventListener("keydown", (event) => {
+  const undo = document.querySelector("#toasts [data-undo]");
+  if (!undo || event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+  if (dialog.open || event.target.closest("input, textarea, select, [contenteditable]")) return;
+  event.preventDefault();
+  undo.click();
+});
+
 function toast(template) {
   if (document.querySelector(`[data-from="${template}"]`)) return; // one of a kind is enough
   const copy = document.getElementById(template).content.cloneNode(true);
@@ -62,25 +71,22 @@ document.addEventListener(
     }
     form.dataset.sending = "";
     setTimeout(() => delete form.dataset.sending, 1000);
-    // Another tab may have chosen another organization: say which one this page is of.
-    const organization = document.body.dataset.organization;
-    if (form.method === "post" && organization && !form.action.endsWith("/organization/choose")) {
-      const address = new URL(form.action);
-      address.searchParams.set("organization", organization);
-      form.action = address.href;
-    }
   },
   true,
 );
 
 let dragging = false;
-const loadedMore = () => all("#board [data-stage]").some((list) => list.children.length > 50);
 const busy = () =>
-  dragging || loadedMore() || dialog.open || document.hidden || document.querySelector("#board :popover-open, #board .htmx-request");
+  dragging || dialog.open || document.hidden || document.querySelector("#board :popover-open, #board .htmx-request");
 setInterval(() => {
   const board = document.getElementById("board");
   if (board && !busy()) window.htmx?.trigger(board, "wt:refresh");
 }, REFRESH_MS);
+// Whatever swaps the board keeps the columns as long as they were made by "Carregar mais".
+document.addEventListener("htmx:config:request", (event) => {
+  const columns = all("#board [data-stage]").map((list) => `${list.dataset.stage}:${list.querySelectorAll("article").length}`);
+  if (columns.length) event.detail.ctx.request.headers["X-Loaded"] = columns.join(" ");
+});
 
 // Dropping a card presses the button of that column in the card's own menu: one way to move a ticket.
 function drop(event) {
@@ -101,6 +107,7 @@ function sortable() {
       delay: 150,
       delayOnTouchOnly: true,
       sort: false,
+      draggable: "article",
       filter: "button, .pop, .btn",
       preventOnFilter: false,
       onStart: () => (dragging = true),
