@@ -83,9 +83,9 @@ async def by_code(graph: Graph, keys: Keys, app: App, code: str, redirect_uri: s
     try:
         longer = await oauth.lengthen(graph, app, value)
         value, expires_in = longer.access_token, longer.expires_in
-    except Transient:
-        pass  # the short one works for now, and the check exchanges it soon
-    facts = await oauth.inspect(graph, value, app.own_token)
+    except (Transient, BadRequest):
+        pass  # the short one works for now, and the check exchanges it before it ends
+    facts = await oauth.inspect_as(app, graph, value)
     return await _login(graph, keys, value, facts, now, expires_in, asked=app.scopes)
 
 
@@ -107,18 +107,23 @@ async def by_token(graph: Graph, keys: Keys, value: str, now: datetime) -> Login
     if app and facts.app_id == app.id and _ends_soon(facts, now):
         longer = await oauth.lengthen(graph, app, value)
         value, expires_in = longer.access_token, longer.expires_in
-        facts = await oauth.inspect(graph, value, app.own_token)
+        facts = await oauth.inspect_as(app, graph, value)
     return await _login(graph, keys, value, facts, now, expires_in, asked=())
 
 
 async def inspect(graph: Graph, keys: Keys, value: str) -> TokenFacts:
-    """What Meta says of a token of any app: asked as our app, and as the token itself when it is not ours."""
+    """What Meta says of a token of any app: asked as our app, and as the token itself when it is not ours.
+
+    BadRequest app_unknown when Meta does not take our app's secret: TokenDead is always about the token asked about.
+    """
     app = keys.app
     if app:
         try:
-            return await oauth.inspect(graph, value, app.own_token)
-        except (BadRequest, MissingPermission):  # another app's
-            pass
+            return await oauth.inspect_as(app, graph, value)
+        except (BadRequest, MissingPermission) as error:
+            if error.reason == "app_unknown":
+                raise
+            # another app's
     return await oauth.inspect(graph, value, Token(value))
 
 
@@ -220,7 +225,7 @@ async def _renewed(
         return None, facts
     try:
         longer = (await oauth.lengthen(graph, app, value)).access_token
-        newer = await oauth.inspect(graph, longer, app.own_token)
+        newer = await oauth.inspect_as(app, graph, longer)
     except (Transient, BadRequest):
         return None, facts  # the next check tries again; meanwhile this one still works
     is_better = newer.is_valid and (not newer.expires_at or newer.expires_at > (facts.expires_at or 0))

@@ -97,6 +97,8 @@ async def _inject(sandbox: Sandbox, values: Values) -> Any:
     times = values.pop("times", 1)
     if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
         times = None
+    if isinstance(skip := values.get("skip", 0), bool) or not isinstance(skip, int) or skip < 0:
+        raise bad_value("skip", "skip is a whole number: so many requests are let through first.")
     return sandbox.faults.inject(_text(values, "kind"), times=times, **{k: v for k, v in values.items() if k != "kind"}).as_json()  # fmt: skip
 
 

@@ -34,7 +34,12 @@ REASONS = {
     ),
     "bad_request": marked("A Meta recusou o pedido."),
     "blocked": marked("A Meta bloqueou a ação por política. Veja os avisos em facebook.com."),
-    "app_unknown": marked("A Meta não conhece o aplicativo. Quem opera a instalação precisa conferir META_APP_ID."),
+    "app_unknown": marked(
+        "A Meta não aceita o aplicativo. Quem opera a instalação precisa conferir META_APP_ID e META_APP_SECRET."
+    ),
+    "key_missing": marked(
+        "O token foi criptografado com uma chave que falta em WHATRACK_SECRET_KEY. Quem opera a instalação precisa devolvê-la."
+    ),
     "too_many_pages": marked("Há contas demais para ler de uma vez."),
     "foreign_next": marked("A Meta apontou para outro endereço, e não o seguimos."),
     "page_again": marked("A Meta repetiu a mesma página de resultados."),
@@ -52,6 +57,7 @@ REASONS = {
     "state_foreign": marked("Este pedido de conexão começou com outra pessoa ou em outro navegador. Conecte de novo."),
     "state_expired": marked("A conexão levou mais de dez minutos. Conecte de novo."),
     "no_token": marked("Nenhum perfil conectado que funcione vê esta conta. Conecte um que veja."),
+    "list_incomplete": marked("Nem tudo pôde ser lido agora: o que já era conhecido continua na lista."),
     "account_stale": marked("Outra pessoa mudou esta conta enquanto você olhava. Confira como está agora e decida de novo."),
     "pixel_malformed": marked("O ID de um dataset só tem números."),
     "pixel_is_waba": marked("Este é o ID de uma conta do WhatsApp (WABA), não de um dataset."),
