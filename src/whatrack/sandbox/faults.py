@@ -22,7 +22,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "Refuses with any code and subcode.",
         {"code": 2, "subcode": None, "message": "", "status": 400, "transient": False},
     ),
-    "server_error": ("Answers 5xx with a page that is no JSON.", {"status": 500}),
+    "server_error": (
+        "Answers 5xx with a page that is no JSON; done: after the request was carried out.",
+        {"status": 500, "done": False},
+    ),
     "slow": ("Answers after so many seconds.", {"seconds": 2.0}),
     "drop_request": ("Closes the connection; nothing is done.", {}),
     "drop_answer": ("Carries the request out, then closes the connection without an answer.", {}),

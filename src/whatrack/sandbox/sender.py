@@ -62,6 +62,10 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def _padded(text: str) -> str:
+    return text + "=" * (-len(text) % 4)
+
+
 def endpoints_of(world: World, number_id: str) -> list[Endpoint]:
     """Where a number's webhooks go: to each app its WhatsApp account is subscribed to, if that has a callback."""
     waba = world.get(Waba, world.get(Number, number_id).waba_id)
@@ -129,11 +133,17 @@ async def shakes_hands(url: str, verify_token: str, challenge: str) -> bool:
         return False
 
 
-async def post_signed_request(url: str, secret: str, person_id: str, now: float) -> tuple[int, str]:
-    """Tell a service that a person removed the app, or wants their data deleted; (status, body) of its answer."""
+async def post_signed_request(
+    url: str, secret: str, person_id: str, now: float, *, padded: bool = False
+) -> tuple[int, str]:
+    """Tell a service that a person removed the app, or wants their data deleted; (status, body) of its answer.
+
+    now: when that was, unix seconds; an earlier moment is a late or repeated call. padded: with the = that base64 ends with.
+    """
     payload = {"user_id": person_id, "issued_at": int(now), "expires": int(now) + 3600}
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        form = {"signed_request": signed_request(secret, payload)}
+        text = signed_request(secret, payload)
+        form = {"signed_request": ".".join(map(_padded, text.split("."))) if padded else text}
         async with session.post(url, data=form) as answer:
             return answer.status, await answer.text()
