@@ -142,6 +142,7 @@ async def test_an_account_is_turned_on_with_a_linked_dataset_and_the_route_is_sh
 
     status, found = await both.configure(is_active=True, pixel_id=own, version=account["version"])
     assert (status, found["is_active"], found["pixel_id"], found["version"]) == (200, True, own, 2)
+    assert found["pixel_name"] == "Clínica Sorriso Event Data"
     (route,) = found["routes"]
     assert route == {
         "waba_id": both.sandbox.cast.waba.id,
@@ -296,7 +297,8 @@ async def test_when_meta_refuses_or_is_away_the_old_list_stays_with_its_age(
     assert found["listed_at"] == before["listed_at"]
     _, text = await both.page("/settings/meta")
     assert words in text
-    assert "O que aparece é de" in text
+    assert "As contas de Thiago Gontijo, Viviane Borges não puderam ser lidas agora" in text
+    assert text.count("O que aparece é de") == 1
     assert {each["status"] for each in (await both.connections()).values()} == {"ACTIVE"}
 
     both.sandbox.faults.clear()

@@ -87,6 +87,15 @@ async def test_a_short_token_is_kept_when_its_exchange_fails_and_exchanged_befor
     assert row["check_after"] - row["now"] > timedelta(hours=11)
 
 
+async def test_a_callback_that_is_padded_counts_as_one_that_is_not(office: Office):
+    cast = office.sandbox.cast
+    await office.connect(cast.thiago)
+    url, now = f"{office.base_url}{API}/deauthorize", office.sandbox.clock() + 1
+    answer = await post_signed_request(url, cast.ads_app.secret, cast.thiago.id, now, padded=True)
+    assert answer[0] == 200
+    assert (await office.connections())["Thiago Gontijo"]["status"] == "EXPIRED"
+
+
 @pytest.mark.parametrize("path", ["deauthorize", "data-deletion"])
 async def test_a_late_or_repeated_callback_leaves_a_newer_login_alone(office: Office, path: str):
     cast = office.sandbox.cast

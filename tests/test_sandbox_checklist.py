@@ -139,7 +139,7 @@ async def test_a_signed_request_may_be_forged_late_or_padded(sandbox: Sandbox, b
         await act(base_url, "signed-request", **about, app_secret="another")
         await act(base_url, "signed-request", **about, ago_s=3600)
     plain, padded, forged, late = got
-    assert padded.replace("%3D", "") == plain
+    assert padded.replace("%3D", "").rpartition(".")[2] == plain.rpartition(".")[2]
     assert "%3D" in padded
     assert plain.rpartition(".")[2] == forged.rpartition(".")[2]
     assert plain != forged

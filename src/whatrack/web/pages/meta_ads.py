@@ -92,7 +92,7 @@ async def refresh(request: Request, who: Admin) -> Response:
     async with desk.db.tenant(who.organization_id) as conn:
         late = [each for each in await profiles.everyone(conn, who.organization_id) if each.list_error]
     if late:
-        return see(request, f"{HERE}?problem=list_incomplete")
+        return see(request, HERE)  # the page says which, and why
     return see(request, HERE, _("Lista de contas atualizada."))
 
 

@@ -57,7 +57,6 @@ REASONS = {
     "state_foreign": marked("Este pedido de conexão começou com outra pessoa ou em outro navegador. Conecte de novo."),
     "state_expired": marked("A conexão levou mais de dez minutos. Conecte de novo."),
     "no_token": marked("Nenhum perfil conectado que funcione vê esta conta. Conecte um que veja."),
-    "list_incomplete": marked("Nem tudo pôde ser lido agora: o que já era conhecido continua na lista."),
     "account_stale": marked("Outra pessoa mudou esta conta enquanto você olhava. Confira como está agora e decida de novo."),
     "pixel_malformed": marked("O ID de um dataset só tem números."),
     "pixel_is_waba": marked("Este é o ID de uma conta do WhatsApp (WABA), não de um dataset."),
