@@ -13,6 +13,7 @@ from whatrack import db as database
 from whatrack.connections import listing, profiles
 from whatrack.crypto import Sealer
 from whatrack.db import Database
+from whatrack.sandbox.build import WHATSAPP_SCOPES, issue_token
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.sender import post_signed_request
 from whatrack.work import Wakeups
@@ -85,6 +86,24 @@ async def test_a_short_token_is_kept_when_its_exchange_fails_and_exchanged_befor
     )
     assert (row["status"], (row["token_expires_at"] - row["now"]).days) == ("ACTIVE", 59)
     assert row["check_after"] - row["now"] > timedelta(hours=11)
+
+
+async def test_a_pasted_token_of_our_whatsapp_app_is_proved_with_that_apps_secret(office: Office):
+    """Everywhere: when it is connected, checked, and used for its accounts and their datasets."""
+    world, cast = office.sandbox.world, office.sandbox.cast
+    cast.whatsapp_app.require_proof = cast.ads_app.require_proof = True
+    cast.system_user.account_ids = [office.sandbox.account.id]
+    token = issue_token(
+        world, cast.whatsapp_app, cast.system_user, (*ADS, *WHATSAPP_SCOPES), None, kind="SYSTEM_USER"
+    )
+    status, found = await office.call("POST", "/connections", json={"access_token": token.value})
+    assert (status, found.get("status"), found.get("ad_accounts")) == (200, "ACTIVE", 1)
+
+    await rounds(office, "_check", "_list")
+    (row,) = await rows(office.db, "SELECT status, failures, list_error FROM meta_connections")
+    assert tuple(row.values()) == ("ACTIVE", 0, None)
+    status, listed = await office.call("GET", f"/ad-accounts/act_{office.sandbox.account.id}/datasets")
+    assert (status, len(listed["data"])) == (200, 3)
 
 
 async def test_a_callback_that_is_padded_counts_as_one_that_is_not(office: Office):

@@ -17,7 +17,7 @@ from whatrack.meta.oauth import App
 class Held:
     """A token as a row keeps it. kind and owner_id: a profile's id, or a number's phone_number_id.
 
-    proof: SHA-256 of the app secret that proves it, where the app's id does not tell (a number's).
+    proof: SHA-256 of the app secret that proves it, where the app's id does not tell (a number's, or a pasted one).
     """
 
     kind: Literal["profile", "number"]

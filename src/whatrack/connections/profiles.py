@@ -37,14 +37,14 @@ SELECT {COLUMNS} FROM meta_connections c WHERE c.organization_id = %s ORDER BY l
 ONE: LiteralString = f"SELECT {COLUMNS} FROM meta_connections c WHERE c.organization_id = %s AND c.id = %s"  # noqa: S608 - constants only
 # The same person again renews the profile: its id, and so all that hangs on it, stays.
 PUT: LiteralString = f"""
-INSERT INTO meta_connections AS c (organization_id, id, fb_user_id, fb_user_name, access_token, token_app_id, token_kind,
+INSERT INTO meta_connections AS c (organization_id, id, fb_user_id, fb_user_name, access_token, token_app_id, token_proof, token_kind,
     token_expires_at, data_access_expires_at, scopes, declined, status, status_reason, checked_at, check_after, list_after, created_by,
     connected_at)
-VALUES (%(organization_id)s, %(id)s, %(fb_user_id)s, %(fb_user_name)s, %(sealed)s, %(token_app_id)s, %(token_kind)s,
+VALUES (%(organization_id)s, %(id)s, %(fb_user_id)s, %(fb_user_name)s, %(sealed)s, %(token_app_id)s, %(token_proof)s, %(token_kind)s,
     %(token_expires_at)s, %(data_access_expires_at)s, %(scopes)s, %(declined)s, %(status)s, %(status_reason)s, now(),
     now() + {UNTIL_CHECK}, now(), %(actor)s, now())
 ON CONFLICT (organization_id, fb_user_id) DO UPDATE SET fb_user_name = excluded.fb_user_name, access_token = excluded.access_token,
-    token_app_id = excluded.token_app_id, token_kind = excluded.token_kind, token_expires_at = excluded.token_expires_at,
+    token_app_id = excluded.token_app_id, token_proof = excluded.token_proof, token_kind = excluded.token_kind, token_expires_at = excluded.token_expires_at,
     data_access_expires_at = excluded.data_access_expires_at, scopes = excluded.scopes, declined = excluded.declined,
     status = excluded.status, status_reason = excluded.status_reason, checked_at = now(), check_after = excluded.check_after,
     list_after = now(), list_error = NULL, failures = 0, reminded_days = NULL, updated_at = now(), connected_at = now()
@@ -52,7 +52,7 @@ RETURNING c.id, c.created_at = now()
 """  # noqa: S608 - constants only
 REMOVE: LiteralString = "DELETE FROM meta_connections WHERE organization_id = %s AND id = %s"
 HELD: LiteralString = """
-SELECT access_token, token_app_id FROM meta_connections WHERE organization_id = %s AND id = %s AND access_token IS NOT NULL
+SELECT access_token, token_app_id, token_proof FROM meta_connections WHERE organization_id = %s AND id = %s AND access_token IS NOT NULL
 """
 # A token that was replaced meanwhile is not the one that was judged.
 JUDGE: LiteralString = """
@@ -127,6 +127,7 @@ class Login(msgspec.Struct, frozen=True):
     data_access_expires_at: datetime | None
     scopes: list[str]
     declined: list[str]
+    token_proof: bytes | None = None
 
     @property
     def status(self) -> tuple[str, str | None]:
@@ -202,7 +203,7 @@ async def held(conn: Connection, organization_id: UUID, profile_id: UUID) -> Hel
     row = await (await conn.execute(HELD, [organization_id, profile_id])).fetchone()
     if row is None:
         raise NotFound("There is no such profile, or its token is gone.")
-    return Held("profile", organization_id, str(profile_id), bytes(row[0]), row[1])
+    return Held("profile", organization_id, str(profile_id), *row)
 
 
 async def judge(conn: Connection, token: Held, status: str, reason: str | None) -> bool:

@@ -24,7 +24,7 @@ CLAIM_CHECK: LiteralString = """
 UPDATE meta_connections SET check_after = now() + interval '10 minutes'
 WHERE (organization_id, id) = (SELECT organization_id, id FROM meta_connections
     WHERE check_after <= now() AND access_token IS NOT NULL ORDER BY check_after LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING organization_id, id, access_token, token_app_id, declined
+RETURNING organization_id, id, access_token, token_app_id, token_proof, declined
 """
 SETTLE: LiteralString = f"""
 UPDATE meta_connections AS c SET status = %(status)s, status_reason = %(reason)s,
@@ -50,7 +50,7 @@ CLAIM_LIST: LiteralString = """
 UPDATE meta_connections SET list_after = now() + interval '5 minutes'
 WHERE (organization_id, id) = (SELECT organization_id, id FROM meta_connections
     WHERE list_after <= now() AND status = 'ACTIVE' ORDER BY list_after LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING organization_id, id, access_token, token_app_id
+RETURNING organization_id, id, access_token, token_app_id, token_proof
 """
 # A profile whose end is nearer than the last reminder told: 10 days, 3 days, 1 day.
 REMIND: LiteralString = """
@@ -99,7 +99,7 @@ class Ending(msgspec.Struct, frozen=True):
 async def claim_check(conn: Connection) -> Due | None:
     """The profile that has waited longest for a check (system scope); None when none is due."""
     row = await (await conn.execute(CLAIM_CHECK)).fetchone()
-    return _due(row[:4], row[4]) if row else None
+    return _due(row[:5], row[5]) if row else None
 
 
 async def hurry(conn: Connection, organization_id: UUID) -> None:
@@ -113,9 +113,9 @@ async def claim_list(conn: Connection) -> Due | None:
     return _due(row) if row else None
 
 
-def _due(row: tuple[UUID, UUID, bytes, str], declined: list[str] | None = None) -> Due:
-    organization_id, profile_id, sealed, app_id = row
-    return Due(Held("profile", organization_id, str(profile_id), bytes(sealed), app_id), declined or [])
+def _due(row: tuple[UUID, UUID, bytes, str, bytes | None], declined: list[str] | None = None) -> Due:
+    organization_id, profile_id, sealed, app_id, proof = row
+    return Due(Held("profile", organization_id, str(profile_id), sealed, app_id, proof), declined or [])
 
 
 async def settle(conn: Connection, held: Held, checked: Checked) -> None:
