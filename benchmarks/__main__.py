@@ -1,4 +1,4 @@
-"""`python -m benchmarks [intake] [drain] [mixed] [memory] [pages] [conversions] [--quick]`: measure, print; a whole run writes docs/benchmarks.md."""
+"""`python -m benchmarks [intake] [drain] [mixed] [memory] [pages] [accounts] [conversions] [--quick]`: measure, print; a whole run writes docs/benchmarks.md."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from benchmarks import conversions, drain, intake, machine, mixed, pages, report
+from benchmarks import accounts, conversions, drain, intake, machine, mixed, pages, report
 from benchmarks.bodies import Shop
 from benchmarks.database import Cluster, cluster, open_shops
 from benchmarks.drain import Size
@@ -23,6 +23,7 @@ PARTS = (
     "mixed",
     "memory",
     "pages",
+    "accounts",
     "conversions",
 )  # memory is read at the end of the mixed load
 FULL = Size(people=1_000_000, messages=60_000, laps=12, rows=2_000)
@@ -76,6 +77,9 @@ def _measure(running: Cluster, wanted: set[str], *, quick: bool) -> Results:
     if "pages" in wanted:
         _say("pages")
         results.pages = pages.measure(running, quick=quick)
+    if "accounts" in wanted:
+        _say("accounts")
+        results.accounts = accounts.measure(running, quick=quick)
     if "conversions" in wanted:
         _say("conversions")
         results.conversions = conversions.measure(running, quick=quick)

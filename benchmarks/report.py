@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from benchmarks import intake as intakes
+from benchmarks.accounts import AccountsResult
 from benchmarks.conversions import ConversionsResult
 from benchmarks.drain import DrainResult
 from benchmarks.intake import Intake, IntakeResult
@@ -58,6 +59,7 @@ class Results(msgspec.Struct):
     drain: DrainResult | None = None
     mixed: MixedResult | None = None
     pages: PagesResult | None = None
+    accounts: AccountsResult | None = None
     conversions: ConversionsResult | None = None
     load_after: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -81,6 +83,8 @@ def markdown(results: Results) -> str:
         parts.append(_mixed(results.mixed))
     if results.pages:
         parts.append(_pages(results.pages))
+    if results.accounts:
+        parts.append(_accounts(results.accounts))
     if results.conversions:
         parts.append(_conversions(results.conversions))
     return "\n".join([*parts, NOT_MEASURED])
@@ -97,6 +101,8 @@ def verdicts(results: Results) -> list[Verdict]:
         found += _mixed_verdicts(results.mixed)
     if results.pages:
         found += _pages_verdicts(results.pages)
+    if results.accounts:
+        found += _accounts_verdicts(results.accounts)
     if results.conversions:
         found += _conversions_verdicts(results.conversions)
     return found
@@ -302,6 +308,27 @@ def _pages(result: PagesResult) -> str:
 {result.requests} requests each, one at a time over one connection, from request to the last byte; the service's workers run beside.
 
 {_table(("page", "p50 ms", "p95 ms", "most ms", "kB, gzip"), rows)}
+"""
+
+
+def _accounts_verdicts(result: AccountsResult) -> list[Verdict]:
+    most_s = max(each.most_ms for each in result.cold.values()) / 1000
+    target = f"{result.accounts:,} ad accounts listed under 2 s cold"
+    return [Verdict(target, f"{most_s:.2f} s at most", most_s < 2)]
+
+
+def _accounts(result: AccountsResult) -> str:
+    rows = [
+        (f"{name}, {kind}", f"{each.p50_ms:.0f}", f"{each.p95_ms:.0f}", f"{each.most_ms:.0f}", f"{each.bytes / 1000:.1f}")
+        for kind, pages in (("cold", result.cold), ("warm", result.warm))
+        for name, each in pages.items()
+    ]  # fmt: skip
+    return f"""\
+## A person with {result.accounts:,} ad accounts
+
+Cold: nothing of the list is known, and the request reads it from the sandbox ({result.calls:.0f} calls), stores it and answers. Warm: from what is stored.
+
+{_table(("request", "p50 ms", "p95 ms", "most ms", "kB, gzip"), rows)}
 """
 
 

@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -24,8 +24,10 @@ CREATE TABLE peer_deliveries (
 
 
 @contextmanager
-def whatrack(cluster: Cluster, *, with_workers: bool) -> Iterator[Target]:
-    """`whatrack serve` on the run's cluster, as its users start it."""
+def whatrack(
+    cluster: Cluster, *, with_workers: bool, more: Mapping[str, str] | None = None
+) -> Iterator[Target]:
+    """`whatrack serve` on the run's cluster, as its users start it. more: settings besides."""
     command = [sys.executable, "-c", "from whatrack.cli import main; main()", "serve"]
     environ = {
         "DATABASE_URL": "",
@@ -33,11 +35,12 @@ def whatrack(cluster: Cluster, *, with_workers: bool) -> Iterator[Target]:
         "WHATRACK_LOG_LEVEL": "warning",
         "WHATSAPP_APP_SECRET": SECRET,
         "WHATSAPP_VERIFY_TOKEN": "bench",
+        **(more or {}),
     }
-    more = [] if with_workers else ["--no-workers"]
+    flags = [] if with_workers else ["--no-workers"]
     port = free_port()
-    with _serving([*command, "--port", str(port), *more], environ, cluster, port, intake.PATH) as target:
-        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), "/readyz")
+    with _serving([*command, "--port", str(port), *flags], environ, cluster, port, intake.PATH) as target:
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "/readyz")
         yield target
 
 
@@ -102,7 +105,8 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether this address says 200."""
     try:
         with urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)

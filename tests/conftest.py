@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.rig import chromium as chromium
 from tests.rig import sandbox as sandbox
 from tests.rig import served as served
+from tests.rig import served_meta as served_meta
 from tests.rig import site as site
 from tests.rig import visit as visit
 from tests.support import APP_SECRET, PASSWORD, SEALER, SECRET_KEY, VERIFY_TOKEN

@@ -9,7 +9,7 @@ from whatrack import db as database
 from whatrack import flow_connections
 from whatrack.connections import ad_accounts, profiles, whatsapp_numbers
 from whatrack.connections.ad_accounts import Listed, Wanted
-from whatrack.connections.profiles import Login
+from whatrack.connections.profiles import Leaver, Login
 from whatrack.sandbox.build import issue_token
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.state import AdAccount, Person
@@ -39,7 +39,7 @@ async def connect_meta(site: Site, sandbox: Sandbox) -> None:
         "profile": str(thiago),
         "account": f"act_{everyone[0].id}",
         "account_off": f"act_{everyone[2].id}",
-        "deletion": await flow_connections.forget_person(site.db, "1", "1"),
+        "deletion": await flow_connections.forget_person(site.db, Leaver("1", "1")),
     }
 
 

@@ -115,13 +115,19 @@ def sandbox() -> Sandbox:
 
 
 @pytest.fixture(scope="session")
-def served(site_conninfo: str, sandbox: Sandbox) -> Iterator[str]:
+def served_meta(sandbox: Sandbox) -> Iterator[str]:
+    """The base URL of that Meta."""
+    with served_sandbox(sandbox) as meta:
+        yield meta
+
+
+@pytest.fixture(scope="session")
+def served(site_conninfo: str, sandbox: Sandbox, served_meta: str) -> Iterator[str]:
     """The base URL of the service that the browser tests look at, beside a Meta of its own."""
     app = sandbox.cast.ads_app
-    with served_sandbox(sandbox) as meta:
-        named = {"META_APP_ID": app.id, "META_APP_SECRET": app.secret}
-        with serving(site_conninfo, META_GRAPH_URL=meta, META_DIALOG_URL=meta, **named) as base_url:
-            yield base_url
+    named = {"META_APP_ID": app.id, "META_APP_SECRET": app.secret}
+    with serving(site_conninfo, META_GRAPH_URL=served_meta, META_DIALOG_URL=served_meta, **named) as base_url:
+        yield base_url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,7 +1,6 @@
 """Ad accounts over HTTP: one list over all profiles, the dataset's choice, two people at once, and Meta away."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -96,7 +95,13 @@ async def test_the_list_is_searched_filtered_and_paged(both: Office):
     assert seen == await names(both)
 
 
-async def test_a_thousand_accounts_come_in_pages_and_under_two_seconds_cold(office: Office):
+@pytest.mark.parametrize("text", ["toquio", "TÓQUIO", "tóq", "horizonte to"])
+async def test_accounts_are_found_however_accents_are_typed(both: Office, text: str):
+    found = await both.get("/ad-accounts", text=text)
+    assert [each["ad_account_name"] for each in found["data"]] == ["Horizonte Tóquio"]
+
+
+async def test_a_thousand_accounts_come_in_pages_of_few_calls(office: Office):
     person = office.sandbox.cast.thiago
     for place in range(997):
         account = add_account(office.sandbox.world, f"Conta {place:04}", office.sandbox.cast.agency.id, office.sandbox.cast.number.id)  # fmt: skip
@@ -106,14 +111,13 @@ async def test_a_thousand_accounts_come_in_pages_and_under_two_seconds_cold(offi
         await conn.execute("DELETE FROM meta_ad_accounts")
         await conn.execute("UPDATE meta_connections SET listed_at = NULL, list_after = now()")
 
-    began = time.monotonic()
+    calls = office.sandbox.faults.inject("usage", percent=1, path="me/adaccounts", times=None)
     found = await office.get("/ad-accounts", limit="200")
-    assert time.monotonic() - began < 2.0
+    assert calls.taken == 2
     assert (len(found["data"]), found["next"] is not None) == (200, True)
     assert (await office.connections())[person.name]["ad_accounts"] == 1000
-    began = time.monotonic()
     _, text = await office.page("/settings/meta?q=conta+09")
-    assert time.monotonic() - began < 1.0
+    assert calls.taken == 2  # the list is kept
     assert text.count('role="switch"') == 50
     assert "Próximas 50" in text
 
@@ -138,6 +142,7 @@ async def test_an_account_is_turned_on_with_a_linked_dataset_and_the_route_is_sh
 
     status, found = await both.configure(is_active=True, pixel_id=own, version=account["version"])
     assert (status, found["is_active"], found["pixel_id"], found["version"]) == (200, True, own, 2)
+    assert found["pixel_name"] == "Clínica Sorriso Event Data"
     (route,) = found["routes"]
     assert route == {
         "waba_id": both.sandbox.cast.waba.id,
@@ -292,7 +297,8 @@ async def test_when_meta_refuses_or_is_away_the_old_list_stays_with_its_age(
     assert found["listed_at"] == before["listed_at"]
     _, text = await both.page("/settings/meta")
     assert words in text
-    assert "O que aparece é de" in text
+    assert "As contas de Thiago Gontijo, Viviane Borges não puderam ser lidas agora" in text
+    assert text.count("O que aparece é de") == 1
     assert {each["status"] for each in (await both.connections()).values()} == {"ACTIVE"}
 
     both.sandbox.faults.clear()
@@ -326,9 +332,7 @@ async def test_a_throttled_list_waits_until_the_limit_is_over(
 
 async def test_a_slow_meta_does_not_hold_the_page(both: Office):
     both.sandbox.faults.inject("slow", seconds=8, times=None, path="me/adaccounts")
-    began = time.monotonic()
-    found = await both.get("/ad-accounts", refresh="true")
-    assert time.monotonic() - began < 7
+    found = await both.get("/ad-accounts", refresh="true")  # answered before Meta does
     assert set(found["stale"].values()) == {"no_answer"}
     both.sandbox.faults.clear()
 
@@ -374,7 +378,13 @@ async def test_the_page_works_without_javascript_from_switch_to_dataset_and_back
     account = await both.account()
     path = f"/settings/meta/accounts/{account['ad_account_id']}"
     _, text = await both.page(f"{path}?back=/settings/meta?q=sorriso")
+    assert "não sabemos se é ligado a este WhatsApp" in text
+    assert "O dataset deste WhatsApp ainda não é conhecido." in text
+    async with both.db.tenant(both.shop.id) as conn:
+        await conn.execute("UPDATE whatsapp_numbers SET dataset_id = '7700000000000001'")
+    _, text = await both.page(f"{path}?back=/settings/meta?q=sorriso")
     assert "não ligado a este WhatsApp" in text
+    assert "não sabemos" not in text
     assert 'name="pixel_id" value="own" checked' in text  # an unlinked one is never chosen beforehand
 
     site = pixel(both, "Pixel do site").id

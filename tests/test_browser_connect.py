@@ -6,7 +6,6 @@ from playwright.async_api import Page as Tab
 
 from tests.rig import BROWSER, Visit, looks_right
 from tests.site import Site, make_site
-from whatrack.sandbox import trouble
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.state import AdAccount, Person
 
@@ -29,7 +28,7 @@ async def through_the_dialog(tab: Tab, name: str, *decline: str) -> None:
 
 
 async def test_from_the_button_to_a_switched_on_account_and_a_token_that_breaks_and_heals(
-    site: Site, visit: Visit, sandbox: Sandbox
+    site: Site, visit: Visit, sandbox: Sandbox, served_meta: str
 ):
     mine = await make_site(site.db, site.base_url, "conecta")
     ana, bia = somebody(sandbox, "Ana Gestora", 3), somebody(sandbox, "Bia Agência", 1)
@@ -54,12 +53,16 @@ async def test_from_the_button_to_a_switched_on_account_and_a_token_that_breaks_
     await tab.get_by_text("Conta Clínica Sorriso ligada.").wait_for()
     await tab.get_by_text("→ Ana Gestora").wait_for()
 
-    trouble.break_login(sandbox.world, ana.id, "password_changed")
+    meta = await tab.context.new_page()  # what a person does on the sandbox's own page
+    await meta.goto(f"{served_meta}/_sandbox")
+    await meta.get_by_label("How Ana Gestora's login breaks").select_option("password_changed")
+    row = meta.get_by_role("row").filter(has_text=ana.id)
+    await row.get_by_role("button", name="Break").click()
     await tab.get_by_role("button", name="Verificar Ana Gestora agora").click()
     await tab.get_by_text("Token inválido").wait_for()
     await tab.get_by_text("→ Bia Agência").wait_for()  # the other profile took over
     await looks_right(tab)
-    trouble.heal(sandbox.world, ana.id)
+    await row.get_by_role("button", name="Heal").click()
     await tab.get_by_role("button", name="Verificar Ana Gestora agora").click()
     await tab.get_by_text("Ana Gestora funciona.").wait_for()
 

@@ -65,6 +65,10 @@ async def test_a_number_is_live_at_once_with_dataset_and_what_waited_for_it(offi
     assert deed["action"] == "number_connected"
     assert sandbox.number_token.value not in str(deed)
 
+    _, text = await office.page("/settings/numbers")
+    assert str(cast.waba.dataset_id) in text
+    assert "Funcionando" in text
+
     # From here on the account's route is open with the number's token, even without a profile that sends events.
     await office.connect(cast.thiago)
     _, found = await office.configure(is_active=True)

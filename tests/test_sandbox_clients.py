@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from facebook_business.adobjects.ad import Ad
@@ -112,6 +113,47 @@ def test_the_sdk_reads_insights_at_once_and_as_a_report(account):
     assert reported == [
         json.loads(json.dumps(row, default=lambda each: each.export_all_data())) for row in at_once
     ]
+
+
+def test_the_sdk_reads_as_dlts_facebook_ads_source_does(sandbox, api):
+    """Its calls, which go through the SDK: the account found in its person's list, pages of few, all states, daily reports."""
+    (account,) = [
+        each
+        for each in User(fbid="me", api=api).get_ad_accounts()
+        if each["account_id"] == sandbox.account.id
+    ]
+    states = [
+        "ACTIVE", "PAUSED", "DELETED", "PENDING_REVIEW", "DISAPPROVED", "PREAPPROVED", "PENDING_BILLING_INFO",
+        "CAMPAIGN_PAUSED", "ARCHIVED", "ADSET_PAUSED",
+    ]  # fmt: skip
+    fields = [
+        "id",
+        "updated_time",
+        "name",
+        "effective_status",
+        "adset_id",
+        "campaign_id",
+        "creative",
+        "targeting",
+        "tracking_specs",
+    ]
+    all_ads = account.get_ads(fields=fields, params={"limit": 3, "effective_status": states})
+    assert len([each.export_all_data() for each in all_ads]) == len(
+        sandbox.world.below(sandbox.account.id, "ad")
+    )
+    some = Ad(sandbox.ads()[0].id, api=api)
+    assert list(some.get_leads(fields=["id", "field_data"], params={"limit": 3})) == []
+
+    day = sandbox.clock.today(sandbox.account.zone) - timedelta(days=1)
+    asked = {
+        "level": "ad", "limit": 5, "time_increment": 1, "time_ranges": [{"since": str(day), "until": str(day)}],
+        "action_attribution_windows": ["1d_click", "7d_click", "28d_click", "1d_view", "7d_view", "28d_view"],
+        "fields": ["campaign_id", "ad_id", "spend", "actions", "cost_per_action_type", "website_ctr", "unique_ctr"],
+    }  # fmt: skip
+    job = account.get_insights(params=asked, is_async=True).api_get()
+    assert (job["async_status"], job["async_percent_completion"]) == ("Job Completed", 100)
+    got = [each.export_all_data() for each in job.get_result()]
+    assert {each["date_start"] for each in got} == {str(day)}
 
 
 def test_the_sdk_batches_and_retries_what_came_back_null(sandbox, api):

@@ -20,7 +20,7 @@ from whatrack.connections import (
 from whatrack.connections.ad_accounts import AdAccount
 from whatrack.connections.config import Change
 from whatrack.connections.keys import Keys
-from whatrack.connections.profiles import Login
+from whatrack.connections.profiles import Leaver, Login
 from whatrack.connections.whatsapp_numbers import Connected
 from whatrack.conversions import sweeps
 from whatrack.crypto import Sealer
@@ -67,16 +67,16 @@ async def own_dataset(db: Database, graph: Graph, keys: Keys, access: Access, wa
     return next(each for each in numbers if each.waba_id == waba_id)
 
 
-async def person_left(db: Database, fb_user_id: str, app_id: str) -> int:
+async def person_left(db: Database, who: Leaver) -> int:
     """A person removed the app at Meta: none of their tokens is used again. Answers how many profiles that concerns."""
     async with db.system() as conn:
-        return await profiles.revoke_person(conn, fb_user_id, app_id)
+        return await profiles.revoke_person(conn, who)
 
 
-async def forget_person(db: Database, fb_user_id: str, app_id: str) -> str:
+async def forget_person(db: Database, who: Leaver) -> str:
     """A person asked Meta to have their data deleted: their profiles go, and a code tells that it was done."""
     async with db.system() as conn:
-        return await deletions.record(conn, await profiles.forget_person(conn, fb_user_id, app_id))
+        return await deletions.record(conn, await profiles.forget_person(conn, who))
 
 
 async def reseal(db: Database, sealer: Sealer) -> int:

@@ -115,11 +115,11 @@ async def recognised(
     """The dataset of a chosen or pasted id; 422 with the reason when the id is something else, or cannot be seen."""
     _refuse_known_others(facts, pixel_id)
     own = own_datasets(facts)
-    if pixel_id in own:
-        return Dataset(pixel_id, "", True, own[pixel_id])
     async with db.tenant(account.organization_id) as conn:
         held = await tokens.token_for_account(conn, account.organization_id, account.ad_account_id)
     held += [each.held for each in facts.numbers if each.held]
+    if pixel_id in own:
+        return Dataset(pixel_id, await _name(db, graph, keys, held, pixel_id), True, own[pixel_id])
     try:
         node = await tokens.with_any(db, keys, held, lambda token: _node_of_dataset(graph, token, pixel_id))
     except (NotVisible, MissingPermission, TokenDead):
@@ -130,6 +130,16 @@ async def recognised(
             "pixel_id", "No connected profile sees a dataset with this id.", code="pixel_not_visible"
         ) from None
     return Dataset(node.id, node.name)
+
+
+async def _name(db: Database, graph: Graph, keys: Keys, held: list[Held], dataset_id: str) -> str:
+    """How a dataset is called; "" when nobody can say now, which is no reason not to choose it."""
+    try:
+        return (
+            await tokens.with_any(db, keys, held, lambda token: _node_of_dataset(graph, token, dataset_id))
+        ).name
+    except (GraphError, Refused):
+        return ""
 
 
 def _refuse_known_others(facts: Facts, pixel_id: str) -> None:

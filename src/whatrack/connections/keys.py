@@ -7,7 +7,9 @@ from typing import Literal
 from uuid import UUID
 
 from whatrack.crypto import Sealer
+from whatrack.errors import ConfigError
 from whatrack.meta.calls import Token
+from whatrack.meta.errors import MissingPermission
 from whatrack.meta.oauth import App
 
 
@@ -15,7 +17,7 @@ from whatrack.meta.oauth import App
 class Held:
     """A token as a row keeps it. kind and owner_id: a profile's id, or a number's phone_number_id.
 
-    proof: SHA-256 of the app secret that proves it, where the app's id does not tell (a number's).
+    proof: SHA-256 of the app secret that proves it, where the app's id does not tell (a number's, or a pasted one).
     """
 
     kind: Literal["profile", "number"]
@@ -24,6 +26,13 @@ class Held:
     sealed: bytes = field(repr=False)
     app_id: str
     proof: bytes | None = None
+
+
+class Unopened(MissingPermission):
+    """No key of ours opens this token: another may do what it was for, and an earlier WHATRACK_SECRET_KEY mends it."""
+
+    def __init__(self) -> None:
+        super().__init__("key_missing")
 
 
 class Keys:
@@ -40,8 +49,12 @@ class Keys:
         return (*self._others, *([self.app.secret] if self.app else []))
 
     def token(self, held: Held) -> Token:
-        """The token as calls carry it; ConfigError when no key of ours opens it."""
-        return self.of_app(self.sealer.open(held.sealed), held.app_id, held.proof)
+        """The token as calls carry it; Unopened when no key of ours opens it."""
+        try:
+            value = self.sealer.open(held.sealed)
+        except ConfigError:
+            raise Unopened from None
+        return self.of_app(value, held.app_id, held.proof)
 
     def of_app(self, value: str, app_id: str, proof: bytes | None = None) -> Token:
         """A token with the secret of the app that issued it, where that is one of ours."""

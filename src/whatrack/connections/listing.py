@@ -15,13 +15,16 @@ from whatrack.connections.ad_accounts import Listed
 from whatrack.connections.keys import Held, Keys
 from whatrack.connections.profiles import Profile
 from whatrack.db import Database
+from whatrack.errors import NotFound
+from whatrack.meta.calls import Token
 from whatrack.meta.errors import GraphError, Transient
 from whatrack.meta.graph import Graph
 from whatrack.meta.ids import act_account
 
 FIELDS = "id,account_id,name,account_status,currency,timezone_name,business{id,name}"
-AT_ONCE = 500  # accounts a page: fewer and longer calls cost less of the limits
-MOST_PAGES = 40
+AT_ONCE = (500, 100, 25)  # accounts a page: long calls cost less of the limits, and may be too much for Meta
+TOO_MUCH = 1  # the code of "Please reduce the amount of data", and of trouble that passes
+MOST_ACCOUNTS = 20_000
 AGAIN_S = 300.0
 
 
@@ -40,10 +43,8 @@ class _Account(msgspec.Struct, frozen=True):
 
 async def read(graph: Graph, keys: Keys, held: Held) -> list[Listed]:
     """Every account this token sees, each once; raises GraphError."""
-    params = {"fields": FIELDS, "limit": AT_ONCE}
-    found = await graph.every("me/adaccounts", keys.token(held), _Account, params=params, most=MOST_PAGES)
-    listed = {}
-    for each in found:
+    token, listed = keys.token(held), {}
+    for each in await _whole(graph, token):
         account = act_account(each.id)
         if account is not None:
             name = each.name.replace("\0", "").strip() or account
@@ -52,6 +53,24 @@ async def read(graph: Graph, keys: Keys, held: Held) -> list[Listed]:
                 account, name, each.account_status, each.currency, each.timezone_name, business
             )
     return list(listed.values())
+
+
+async def _whole(graph: Graph, token: Token) -> list[_Account]:
+    """The whole list, in pages as long as Meta bears."""
+    *longer, shortest = AT_ONCE
+    for limit in longer:
+        try:
+            return await _pages_of(graph, token, limit)
+        except GraphError as error:
+            if error.reason != "too_much_data" and error.code != TOO_MUCH:
+                raise
+    return await _pages_of(graph, token, shortest)
+
+
+async def _pages_of(graph: Graph, token: Token, limit: int) -> list[_Account]:
+    params = {"fields": FIELDS, "limit": limit}
+    most = MOST_ACCOUNTS // limit
+    return await graph.every("me/adaccounts", token, _Account, params=params, most=most)
 
 
 async def list_profile(db: Database, graph: Graph, keys: Keys, held: Held) -> str | None:
@@ -79,7 +98,10 @@ async def refresh(
     for profile in wanted:
         async with db.tenant(profile.organization_id) as conn:
             await ad_accounts.begin(conn, profile.organization_id, profile.id)
-            token = await profiles.held(conn, profile.organization_id, profile.id)
+            try:
+                token = await profiles.held(conn, profile.organization_id, profile.id)
+            except NotFound:
+                continue  # it was disconnected a moment ago
         held[asyncio.create_task(list_profile(db, graph, keys, token))] = token
     if not held:
         return

@@ -83,9 +83,9 @@ async def by_code(graph: Graph, keys: Keys, app: App, code: str, redirect_uri: s
     try:
         longer = await oauth.lengthen(graph, app, value)
         value, expires_in = longer.access_token, longer.expires_in
-    except Transient:
-        pass  # the short one works for now, and the check exchanges it soon
-    facts = await oauth.inspect(graph, value, app.own_token)
+    except (Transient, BadRequest):
+        pass  # the short one works for now, and the check exchanges it before it ends
+    facts = await oauth.inspect_as(app, graph, value)
     return await _login(graph, keys, value, facts, now, expires_in, asked=app.scopes)
 
 
@@ -93,7 +93,10 @@ async def by_token(graph: Graph, keys: Keys, value: str, now: datetime) -> Login
     """The login behind a pasted token of a person or system user, of our app or another; GraphError, or 422."""
     if not value.isascii() or not value.isprintable() or " " in value or not 20 <= len(value) <= TOKEN_CHARS:
         raise bad_value("access_token", "This is no access token.", code="token_malformed")
-    facts = await inspect(graph, keys, value)
+    token, facts = Token(value), await _as_ours(graph, keys, value)
+    if facts is None:
+        token = await proved(graph, keys, value)
+        facts = await oauth.inspect(graph, value, token)
     if (dead := facts.dead()) is not None:
         raise dead
     if facts.kind not in KINDS or facts.user_id is None:
@@ -107,19 +110,42 @@ async def by_token(graph: Graph, keys: Keys, value: str, now: datetime) -> Login
     if app and facts.app_id == app.id and _ends_soon(facts, now):
         longer = await oauth.lengthen(graph, app, value)
         value, expires_in = longer.access_token, longer.expires_in
-        facts = await oauth.inspect(graph, value, app.own_token)
-    return await _login(graph, keys, value, facts, now, expires_in, asked=())
+        facts = await oauth.inspect_as(app, graph, value)
+    proof = digest(token.secret) if token.secret else None
+    return await _login(graph, keys, value, facts, now, expires_in, asked=(), proof=proof)
 
 
-async def inspect(graph: Graph, keys: Keys, value: str) -> TokenFacts:
-    """What Meta says of a token of any app: asked as our app, and as the token itself when it is not ours."""
-    app = keys.app
-    if app:
+async def proved(graph: Graph, keys: Keys, value: str) -> Token:
+    """A pasted token with the secret of the app that issued it: the one whose proof Meta takes. None of ours: without."""
+    for secret in keys.secrets:
+        token = Token(value, secret)
         try:
-            return await oauth.inspect(graph, value, app.own_token)
-        except (BadRequest, MissingPermission):  # another app's
-            pass
-    return await oauth.inspect(graph, value, Token(value))
+            await oauth.me(graph, token)
+        except BadRequest:  # "Invalid appsecret_proof": another app's
+            continue
+        return token
+    return Token(value)
+
+
+async def inspect(graph: Graph, keys: Keys, token: Token) -> TokenFacts:
+    """What Meta says of a token of any app: asked as our app, and as the token itself when it is not ours.
+
+    BadRequest app_unknown when Meta does not take our app's secret: TokenDead is always about the token asked about.
+    """
+    facts = await _as_ours(graph, keys, token.value)
+    return facts or await oauth.inspect(graph, token.value, token)
+
+
+async def _as_ours(graph: Graph, keys: Keys, value: str) -> TokenFacts | None:
+    """What Meta tells our app of a token; None when it is another app's."""
+    if keys.app is None:
+        return None
+    try:
+        return await oauth.inspect_as(keys.app, graph, value)
+    except (BadRequest, MissingPermission) as error:
+        if error.reason == "app_unknown":
+            raise
+        return None
 
 
 def _ends_soon(facts: TokenFacts, now: datetime) -> bool:
@@ -136,10 +162,11 @@ async def _login(
     expires_in: int | None,
     *,
     asked: tuple[str, ...],
+    proof: bytes | None = None,
 ) -> Login:
     if (dead := facts.dead()) is not None:
         raise dead
-    token = keys.of_app(value, facts.app_id)
+    token = keys.of_app(value, facts.app_id, proof)
     person = await oauth.me(graph, token)
     scopes, declined = await _permissions(graph, token, facts, asked)
     ends_at = moment(facts.expires_at)
@@ -150,6 +177,7 @@ async def _login(
         fb_user_name=person.name.strip()[:200] or person.id,
         sealed=keys.seal(value),
         token_app_id=facts.app_id,
+        token_proof=proof,
         token_kind=facts.kind,
         token_expires_at=ends_at,
         data_access_expires_at=moment(facts.data_access_expires_at),
@@ -190,10 +218,13 @@ class Checked(msgspec.Struct, frozen=True):
 async def check(graph: Graph, keys: Keys, held: Held, declined: list[str], now: datetime) -> Checked:
     """Ask Meta how a profile's token is, and exchange it in its last ten days. Never raises GraphError."""
     try:
-        value = keys.token(held).value
-        facts = await inspect(graph, keys, value)
+        token = keys.token(held)
+        value = token.value
+        facts = await inspect(graph, keys, token)
         renewed, facts = await _renewed(graph, keys, value, facts, now)
-        login = await _login(graph, keys, renewed or value, facts, now, None, asked=tuple(declined))
+        login = await _login(
+            graph, keys, renewed or value, facts, now, None, asked=tuple(declined), proof=held.proof
+        )
     except TokenDead as error:
         return Checked(status="EXPIRED", reason=error.reason)
     except GraphError as error:
@@ -220,7 +251,7 @@ async def _renewed(
         return None, facts
     try:
         longer = (await oauth.lengthen(graph, app, value)).access_token
-        newer = await oauth.inspect(graph, longer, app.own_token)
+        newer = await oauth.inspect_as(app, graph, longer)
     except (Transient, BadRequest):
         return None, facts  # the next check tries again; meanwhile this one still works
     is_better = newer.is_valid and (not newer.expires_at or newer.expires_at > (facts.expires_at or 0))

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from whatrack.connections import datasets
+from whatrack.connections import datasets, login
 from whatrack.connections.datasets import MANAGES_WHATSAPP
 from whatrack.connections.keys import Held, Keys, digest
 from whatrack.connections.login import TOKEN_CHARS, moment
@@ -47,7 +47,10 @@ async def prove(
     for name, each in (("phone_number_id", phone_number_id), ("waba_id", waba_id)):
         if each is not None and not _ID.fullmatch(each):
             raise bad_value(name, "An id of Meta's is digits alone.", code="id_malformed")
-    token = await _proven(graph, keys, value)
+    try:
+        token = await login.proved(graph, keys, value)
+    except TokenDead as error:
+        raise bad_value("token", "Meta says that this token does not work.", code=error.reason) from None
     facts = await oauth.inspect(graph, value, token)
     if (dead := facts.dead()) is not None:
         raise bad_value("token", "Meta says that this token does not work.", code=dead.reason)
@@ -73,20 +76,6 @@ async def prove(
         dataset_id=dataset_id,
         dataset_reason=dataset_reason,
     )
-
-
-async def _proven(graph: Graph, keys: Keys, value: str) -> Token:
-    """The token with the secret of the app that issued it: the one whose proof Meta takes. None of ours: without."""
-    for secret in keys.secrets:
-        token = Token(value, secret)
-        try:
-            await oauth.me(graph, token)
-        except BadRequest:  # "Invalid appsecret_proof": another app's
-            continue
-        except TokenDead as error:
-            raise bad_value("token", "Meta says that this token does not work.", code=error.reason) from None
-        return token
-    return Token(value)
 
 
 async def _find(

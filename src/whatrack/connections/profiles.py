@@ -21,6 +21,10 @@ from whatrack.tenants import audit
 from whatrack.tenants.access import Access
 from whatrack.units import new_id
 
+# When to ask Meta about a token again: in twelve hours, or when half of what is left to it is over.
+UNTIL_CHECK: LiteralString = """
+least(interval '12 hours', greatest(interval '1 minute', coalesce((%(token_expires_at)s::timestamptz - now()) / 2, interval '12 hours')))
+"""
 COLUMNS: LiteralString = """
 c.organization_id, c.id, c.fb_user_id, c.fb_user_name, c.token_app_id, c.token_kind, c.token_expires_at,
 c.data_access_expires_at, c.scopes, c.declined, c.status, c.status_reason, c.checked_at, c.failures, c.listed_at,
@@ -32,22 +36,23 @@ SELECT {COLUMNS} FROM meta_connections c WHERE c.organization_id = %s ORDER BY l
 """  # noqa: S608 - constants only
 ONE: LiteralString = f"SELECT {COLUMNS} FROM meta_connections c WHERE c.organization_id = %s AND c.id = %s"  # noqa: S608 - constants only
 # The same person again renews the profile: its id, and so all that hangs on it, stays.
-PUT: LiteralString = """
-INSERT INTO meta_connections AS c (organization_id, id, fb_user_id, fb_user_name, access_token, token_app_id, token_kind,
-    token_expires_at, data_access_expires_at, scopes, declined, status, status_reason, checked_at, check_after, list_after, created_by)
-VALUES (%(organization_id)s, %(id)s, %(fb_user_id)s, %(fb_user_name)s, %(sealed)s, %(token_app_id)s, %(token_kind)s,
+PUT: LiteralString = f"""
+INSERT INTO meta_connections AS c (organization_id, id, fb_user_id, fb_user_name, access_token, token_app_id, token_proof, token_kind,
+    token_expires_at, data_access_expires_at, scopes, declined, status, status_reason, checked_at, check_after, list_after, created_by,
+    connected_at)
+VALUES (%(organization_id)s, %(id)s, %(fb_user_id)s, %(fb_user_name)s, %(sealed)s, %(token_app_id)s, %(token_proof)s, %(token_kind)s,
     %(token_expires_at)s, %(data_access_expires_at)s, %(scopes)s, %(declined)s, %(status)s, %(status_reason)s, now(),
-    now() + interval '12 hours', now(), %(actor)s)
+    now() + {UNTIL_CHECK}, now(), %(actor)s, now())
 ON CONFLICT (organization_id, fb_user_id) DO UPDATE SET fb_user_name = excluded.fb_user_name, access_token = excluded.access_token,
-    token_app_id = excluded.token_app_id, token_kind = excluded.token_kind, token_expires_at = excluded.token_expires_at,
+    token_app_id = excluded.token_app_id, token_proof = excluded.token_proof, token_kind = excluded.token_kind, token_expires_at = excluded.token_expires_at,
     data_access_expires_at = excluded.data_access_expires_at, scopes = excluded.scopes, declined = excluded.declined,
     status = excluded.status, status_reason = excluded.status_reason, checked_at = now(), check_after = excluded.check_after,
-    list_after = now(), list_error = NULL, failures = 0, reminded_days = NULL, updated_at = now()
+    list_after = now(), list_error = NULL, failures = 0, reminded_days = NULL, updated_at = now(), connected_at = now()
 RETURNING c.id, c.created_at = now()
-"""
+"""  # noqa: S608 - constants only
 REMOVE: LiteralString = "DELETE FROM meta_connections WHERE organization_id = %s AND id = %s"
 HELD: LiteralString = """
-SELECT access_token, token_app_id FROM meta_connections WHERE organization_id = %s AND id = %s AND access_token IS NOT NULL
+SELECT access_token, token_app_id, token_proof FROM meta_connections WHERE organization_id = %s AND id = %s AND access_token IS NOT NULL
 """
 # A token that was replaced meanwhile is not the one that was judged.
 JUDGE: LiteralString = """
@@ -63,8 +68,10 @@ UPDATE meta_connections SET check_after = now() WHERE organization_id = %s AND i
 KNOWN: LiteralString = (
     "SELECT EXISTS (SELECT FROM meta_connections WHERE organization_id = %s AND id = %s FOR KEY SHARE)"
 )
+# Whoever connected again after Meta said so did it knowingly. Five minutes: our clock and Meta's are not one.
 OF_PERSON: LiteralString = """
-SELECT organization_id, id, fb_user_name FROM meta_connections WHERE fb_user_id = %s AND token_app_id = %s
+SELECT organization_id, id, fb_user_name FROM meta_connections WHERE fb_user_id = %(person)s AND token_app_id = %(app)s
+  AND (%(said_at)s::float8 IS NULL OR connected_at <= to_timestamp(%(said_at)s) + interval '5 minutes')
 ORDER BY organization_id
 """
 REVOKE: LiteralString = """
@@ -120,6 +127,7 @@ class Login(msgspec.Struct, frozen=True):
     data_access_expires_at: datetime | None
     scopes: list[str]
     declined: list[str]
+    token_proof: bytes | None = None
 
     @property
     def status(self) -> tuple[str, str | None]:
@@ -195,7 +203,7 @@ async def held(conn: Connection, organization_id: UUID, profile_id: UUID) -> Hel
     row = await (await conn.execute(HELD, [organization_id, profile_id])).fetchone()
     if row is None:
         raise NotFound("There is no such profile, or its token is gone.")
-    return Held("profile", organization_id, str(profile_id), bytes(row[0]), row[1])
+    return Held("profile", organization_id, str(profile_id), *row)
 
 
 async def judge(conn: Connection, token: Held, status: str, reason: str | None) -> bool:
@@ -231,9 +239,21 @@ async def report(conn: Connection, token: Held, error: GraphError) -> bool:
     return False
 
 
-async def revoke_person(conn: Connection, fb_user_id: str, app_id: str) -> int:
+class Leaver(msgspec.Struct, frozen=True):
+    """A person of whom Meta says that they left an app. said_at: unix seconds, so that a late word undoes no newer login."""
+
+    person: str
+    app: str
+    said_at: int | None = None
+
+
+async def _of_person(conn: Connection, who: Leaver) -> list[tuple[UUID, UUID, str]]:
+    return await (await conn.execute(OF_PERSON, msgspec.structs.asdict(who))).fetchall()
+
+
+async def revoke_person(conn: Connection, who: Leaver) -> int:
     """The person removed the app (system scope): their tokens go, their profiles stay to be reconnected. How many."""
-    found = await (await conn.execute(OF_PERSON, [fb_user_id, app_id])).fetchall()
+    found = await _of_person(conn, who)
     for organization_id, profile_id, name in found:
         await conn.execute(REVOKE, ["app_removed", organization_id, profile_id])
         detail = {"name": name, "status": "EXPIRED", "reason": "app_removed"}
@@ -242,10 +262,11 @@ async def revoke_person(conn: Connection, fb_user_id: str, app_id: str) -> int:
     return len(found)
 
 
-async def forget_person(conn: Connection, fb_user_id: str, app_id: str) -> int:
-    """The person asked Meta to have their data deleted (system scope): their profiles go. How many those were."""
-    found = await (await conn.execute(OF_PERSON, [fb_user_id, app_id])).fetchall()
+async def forget_person(conn: Connection, who: Leaver) -> int:
+    """The person asked Meta to have their data deleted (system scope): their profiles and names go. How many those were."""
+    found = await _of_person(conn, who)
     for organization_id, profile_id, _name in found:
         await conn.execute(REMOVE, [organization_id, profile_id])
+        await audit.unname(conn, organization_id, f"profile:{profile_id}")
         await audit.record(conn, organization_id, "system", "profile_forgotten", f"profile:{profile_id}")
     return len(found)

@@ -22,7 +22,7 @@ from whatrack.meta.ids import act_account
 T = TypeVar("T")
 
 PROFILES: LiteralString = """
-SELECT id, access_token, token_app_id, scopes FROM meta_connections
+SELECT id, access_token, token_app_id, token_proof, scopes FROM meta_connections
 WHERE organization_id = %s AND status = 'ACTIVE' AND (token_expires_at IS NULL OR token_expires_at > now())
 ORDER BY created_at, id
 """
@@ -130,10 +130,10 @@ async def working(conn: Connection, organization_id: UUID) -> list[ProfileFacts]
     return [
         ProfileFacts(
             profile_id,
-            Held("profile", organization_id, str(profile_id), bytes(sealed), app_id),
+            Held("profile", organization_id, str(profile_id), sealed, app_id, proof),
             frozenset(scopes),
         )
-        for profile_id, sealed, app_id, scopes in found
+        for profile_id, sealed, app_id, proof, scopes in found
     ]
 
 

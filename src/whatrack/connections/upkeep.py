@@ -11,6 +11,7 @@ import msgspec
 
 from whatrack.connections.keys import Held
 from whatrack.connections.login import Checked
+from whatrack.connections.profiles import UNTIL_CHECK
 from whatrack.crypto import Sealer
 from whatrack.db import Connection
 from whatrack.tenants import audit
@@ -23,9 +24,9 @@ CLAIM_CHECK: LiteralString = """
 UPDATE meta_connections SET check_after = now() + interval '10 minutes'
 WHERE (organization_id, id) = (SELECT organization_id, id FROM meta_connections
     WHERE check_after <= now() AND access_token IS NOT NULL ORDER BY check_after LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING organization_id, id, access_token, token_app_id, declined
+RETURNING organization_id, id, access_token, token_app_id, token_proof, declined
 """
-SETTLE: LiteralString = """
+SETTLE: LiteralString = f"""
 UPDATE meta_connections AS c SET status = %(status)s, status_reason = %(reason)s,
     scopes = CASE WHEN %(is_dead)s THEN c.scopes ELSE %(scopes)s END,
     declined = CASE WHEN %(is_dead)s THEN c.declined ELSE %(declined)s END,
@@ -34,12 +35,12 @@ UPDATE meta_connections AS c SET status = %(status)s, status_reason = %(reason)s
     access_token = coalesce(%(renewed)s, c.access_token), failures = 0, checked_at = now(), updated_at = now(),
     reminded_days = CASE WHEN %(renewed)s::bytea IS NULL THEN c.reminded_days END,
     list_after = CASE WHEN %(status)s = 'ACTIVE' AND c.status <> 'ACTIVE' THEN now() ELSE c.list_after END,
-    check_after = now() + CASE WHEN %(status)s = 'ACTIVE' THEN interval '12 hours' ELSE interval '1 hour' END
+    check_after = now() + CASE WHEN %(status)s = 'ACTIVE' THEN {UNTIL_CHECK} ELSE interval '1 hour' END
 FROM meta_connections AS before
 WHERE c.organization_id = %(organization)s AND c.id = %(id)s AND c.access_token = %(sealed)s
   AND before.organization_id = c.organization_id AND before.id = c.id
 RETURNING c.fb_user_name, (before.status, before.status_reason) IS DISTINCT FROM (c.status, c.status_reason)
-"""
+"""  # noqa: S608 - constants only
 PUT_OFF: LiteralString = """
 UPDATE meta_connections SET failures = failures + 1, check_after = now() + interval '1 minute' * least(60, 2 ^ least(failures, 6))
 WHERE organization_id = %s AND id = %s AND access_token = %s
@@ -49,7 +50,7 @@ CLAIM_LIST: LiteralString = """
 UPDATE meta_connections SET list_after = now() + interval '5 minutes'
 WHERE (organization_id, id) = (SELECT organization_id, id FROM meta_connections
     WHERE list_after <= now() AND status = 'ACTIVE' ORDER BY list_after LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING organization_id, id, access_token, token_app_id
+RETURNING organization_id, id, access_token, token_app_id, token_proof
 """
 # A profile whose end is nearer than the last reminder told: 10 days, 3 days, 1 day.
 REMIND: LiteralString = """
@@ -66,6 +67,12 @@ SELECT organization_id, id, access_token FROM meta_connections WHERE access_toke
 ORDER BY organization_id, id LIMIT %s
 """
 RESEAL: LiteralString = "UPDATE meta_connections SET access_token = %s WHERE organization_id = %s AND id = %s AND access_token = %s"
+
+
+HURRY: LiteralString = """
+UPDATE meta_connections SET check_after = least(check_after, now())
+WHERE organization_id = %s AND access_token IS NOT NULL AND checked_at < now() - interval '5 seconds'
+"""
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -92,7 +99,12 @@ class Ending(msgspec.Struct, frozen=True):
 async def claim_check(conn: Connection) -> Due | None:
     """The profile that has waited longest for a check (system scope); None when none is due."""
     row = await (await conn.execute(CLAIM_CHECK)).fetchone()
-    return _due(row[:4], row[4]) if row else None
+    return _due(row[:5], row[5]) if row else None
+
+
+async def hurry(conn: Connection, organization_id: UUID) -> None:
+    """Let every profile of an organization be checked now, for a demonstration: nobody waits twelve hours there."""
+    await conn.execute(HURRY, [organization_id])
 
 
 async def claim_list(conn: Connection) -> Due | None:
@@ -101,9 +113,9 @@ async def claim_list(conn: Connection) -> Due | None:
     return _due(row) if row else None
 
 
-def _due(row: tuple[UUID, UUID, bytes, str], declined: list[str] | None = None) -> Due:
-    organization_id, profile_id, sealed, app_id = row
-    return Due(Held("profile", organization_id, str(profile_id), bytes(sealed), app_id), declined or [])
+def _due(row: tuple[UUID, UUID, bytes, str, bytes | None], declined: list[str] | None = None) -> Due:
+    organization_id, profile_id, sealed, app_id, proof = row
+    return Due(Held("profile", organization_id, str(profile_id), sealed, app_id, proof), declined or [])
 
 
 async def settle(conn: Connection, held: Held, checked: Checked) -> None:

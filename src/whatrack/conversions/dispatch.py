@@ -54,9 +54,9 @@ class Dispatcher:
 
     async def _send(self, claim: Claim) -> tuple[capi.Answer | GraphError, Proof]:
         body = capi.body(claim.for_meta, claim.test_event_code)
-        token = self._keys.token(claim.holders[0])
         began = time.monotonic()
         try:
+            token = self._keys.token(claim.holders[0])
             found = await self._graph.call("POST", f"{claim.dataset_id}/events", token, body=body)
             answer = found.read(capi.Answer)
         except GraphError as error:

@@ -15,6 +15,7 @@ import msgspec
 import uvicorn
 
 from whatrack import embedded, flow, installation
+from whatrack.connections import number_login, upkeep
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Database
 from whatrack.demo.traffic import Afternoon
@@ -26,8 +27,10 @@ from whatrack.settings import Settings, load_settings
 from whatrack.tenants import api_keys, links, members, users
 from whatrack.tenants.organizations import Organization
 from whatrack.units import new_id
+from whatrack.workers import keys_of, open_graph
 
 WAIT_S = 60.0
+ASK_EVERY_S = 3.0
 
 Beside = Callable[[uvicorn.Server], Coroutine[Any, Any, None]]
 
@@ -88,12 +91,14 @@ def _serve(
 ) -> None:
     port = listener.getsockname()[1]
     with installation.database(settings) as conninfo:
-        door = asyncio.run(_sample_organization(conninfo, sandbox))
+        door = asyncio.run(_sample_organization(conninfo, settings, sandbox))
 
         async def beside(server: uvicorn.Server) -> None:
             try:
                 await _send_and_show(f"http://127.0.0.1:{port}", sandbox, door.member_key)
                 click.echo(_closing(port, meta, door, leave=leave))
+                if not leave:
+                    await _keep_asking(conninfo, door.organization_id)
             except Exception:
                 server.should_exit = True  # or nobody would hear of it before Ctrl-C
                 raise
@@ -111,18 +116,19 @@ def demo_folder(data_dir: Path) -> Path:
 class Door(msgspec.Struct, frozen=True):
     """The ways in: keys of the API, and the path of a link that signs the site's sample owner in, once."""
 
+    organization_id: UUID
     member_key: str
     operator_key: str
     link: str
 
 
-async def _sample_organization(conninfo: str, sandbox: Sandbox) -> Door:
+async def _sample_organization(conninfo: str, settings: Settings, sandbox: Sandbox) -> Door:
     db = Database(conninfo, max_size=2)
     await db.open()
     organization = await flow.open_organization(
         db, Organization(id=new_id(), name="Clínica Sorriso", slug="clinica-sorriso")
     )
-    await flow.register_number(db, _number(organization.id, sandbox))
+    await _connect_number(db, settings, organization.id, sandbox)
     async with db.installation() as conn:
         _, member_key = await api_keys.create(conn, organization.id, "owner")
         _, operator_key = await api_keys.create(conn, None, "operator")
@@ -137,12 +143,32 @@ async def _sample_organization(conninfo: str, sandbox: Sandbox) -> Door:
         await members.put(conn, organization.id, owner.id, "owner")
         link = await links.make(conn, "sign_in", owner.id)
     await db.close()
-    return Door(member_key, operator_key, link)
+    return Door(organization.id, member_key, operator_key, link)
 
 
-def _number(organization_id: UUID, sandbox: Sandbox) -> WhatsappNumber:
-    number = sandbox.cast.number
-    return WhatsappNumber(organization_id, number.id, sandbox.cast.waba.id, number.display)
+async def _connect_number(db: Database, settings: Settings, organization_id: UUID, sandbox: Sandbox) -> None:
+    """The clinic's number, proved by its token as the site would, so that its dataset is known."""
+    graph, keys = open_graph(settings), keys_of(settings, installation.sealer(settings))
+    try:
+        token, number_id = sandbox.number_token.value, sandbox.cast.number.id
+        proved = await number_login.prove(graph, keys, token, number_id, None)
+    finally:
+        await graph.close()
+    number = WhatsappNumber(organization_id, number_id, proved.waba_id, proved.display_phone)
+    await flow.register_number(db, number, proved)
+
+
+async def _keep_asking(conninfo: str, organization_id: UUID) -> None:
+    """Let the loops ask Meta how profiles are every few seconds: what is broken in the sandbox shows at once."""
+    db = Database(conninfo, max_size=1)
+    await db.open()
+    try:
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            async with db.tenant(organization_id) as conn:
+                await upkeep.hurry(conn, organization_id)
+    finally:
+        await db.close()
 
 
 async def _send_and_show(base: str, sandbox: Sandbox, key: str) -> None:

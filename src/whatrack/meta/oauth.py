@@ -13,7 +13,7 @@ import msgspec
 from typing_extensions import override
 
 from whatrack.meta.calls import Token
-from whatrack.meta.errors import Refusal, TokenDead, classify
+from whatrack.meta.errors import BadRequest, Refusal, TokenDead, classify
 from whatrack.meta.graph import Graph
 
 TOKEN_PATH = "oauth/access_token"  # noqa: S105 # a path
@@ -136,9 +136,19 @@ async def lengthen(graph: Graph, app: App, token: str) -> Granted:
 
 
 async def inspect(graph: Graph, token: str, asker: Token) -> TokenFacts:
-    """What Meta says of a token, asked by its app's own token (or by itself, where the app is not ours)."""
+    """What Meta says of a token, asked by itself where its app is not ours; TokenDead is then about the token."""
     found = await graph.get("debug_token", asker, _Debugged, params={"input_token": token})
     return found.data
+
+
+async def inspect_as(app: App, graph: Graph, token: str) -> TokenFacts:
+    """What Meta says of a token, asked by our app. BadRequest app_unknown: it is the app's own token that is refused."""
+    try:
+        return await inspect(graph, token, app.own_token)
+    except (
+        TokenDead
+    ) as error:  # META_APP_SECRET is not the app's (any more): nothing is said of the person's token
+        raise BadRequest("app_unknown", error.refusal) from None
 
 
 async def me(graph: Graph, token: Token) -> Person:

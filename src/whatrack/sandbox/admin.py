@@ -5,6 +5,7 @@ Every action takes a form or a JSON object. A form is answered with the page, JS
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
@@ -97,6 +98,8 @@ async def _inject(sandbox: Sandbox, values: Values) -> Any:
     times = values.pop("times", 1)
     if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
         times = None
+    if isinstance(skip := values.get("skip", 0), bool) or not isinstance(skip, int) or skip < 0:
+        raise bad_value("skip", "skip is a whole number: so many requests are let through first.")
     return sandbox.faults.inject(_text(values, "kind"), times=times, **{k: v for k, v in values.items() if k != "kind"}).as_json()  # fmt: skip
 
 
@@ -106,7 +109,8 @@ async def _break(sandbox: Sandbox, values: Values) -> Any:
 
 
 async def _revoke(sandbox: Sandbox, values: Values) -> Any:
-    trouble.revoke_permission(sandbox.world, _text(values, "person_id"), _text(values, "permission"))
+    status = str(values.get("status", "declined"))
+    trouble.revoke_permission(sandbox.world, _text(values, "person_id"), _text(values, "permission"), status)
     return {"success": True}
 
 
@@ -159,7 +163,8 @@ async def _traffic(sandbox: Sandbox, values: Values) -> Any:
     """Let people tap and write, and send what comes of it: to `url`, signed with `app_secret`, or to whoever subscribed."""
     ads = values.pop("ad_ids", None) or [ad.id for ad in sandbox.ads()]
     url, secret = values.pop("url", None), values.pop("app_secret", sandbox.cast.whatsapp_app.secret)
-    at_once = int(values.pop("at_once", 1))
+    at_once, retries = int(values.pop("at_once", 1)), int(values.pop("retries", 5))
+    pause_s = float(values.pop("pause_s", 0.2))
     unknown = values.keys() - Plan.__dataclass_fields__.keys()
     if unknown:
         raise bad_value(min(unknown), f"Traffic has no {min(unknown)}.")
@@ -176,7 +181,7 @@ async def _traffic(sandbox: Sandbox, values: Values) -> Any:
         )
         sent["nobody_subscribed"] += 0 if endpoints else len(bodies)
         for endpoint in endpoints:
-            done = await sender.post(bodies, endpoint, at_once=at_once)
+            done = await sender.post(bodies, endpoint, retries=retries, pause_s=pause_s, at_once=at_once)
             for name in ("accepted", "given_up", "tries"):
                 sent[name] += getattr(done, name)
     return {
@@ -187,10 +192,13 @@ async def _traffic(sandbox: Sandbox, values: Values) -> Any:
 
 
 async def _signed_request(sandbox: Sandbox, values: Values) -> Any:
-    """Call a service's deauthorize or data-deletion callback, for a person of the ads app."""
+    """Call a service's deauthorize or data-deletion callback, for a person of the ads app; forged, late or padded on demand."""
     person = trouble.person_by_id(sandbox.world, _text(values, "person_id"))
-    secret, now = sandbox.cast.ads_app.secret, sandbox.clock()
-    status, body = await sender.post_signed_request(_text(values, "url"), secret, person.id, now)
+    secret = str(values.get("app_secret", sandbox.cast.ads_app.secret))
+    now = sandbox.clock() - float(values.get("ago_s", 0))
+    status, body = await sender.post_signed_request(
+        _text(values, "url"), secret, person.id, now, padded=bool(values.get("padded", False))
+    )
     return {"status": status, "body": body}
 
 
@@ -204,6 +212,16 @@ async def _app(sandbox: Sandbox, values: Values) -> Any:
     for app in (sandbox.cast.ads_app, sandbox.cast.whatsapp_app):
         app.require_proof = bool(values.get("require_proof", False))
     return {"require_proof": sandbox.cast.ads_app.require_proof}
+
+
+async def _events(sandbox: Sandbox, values: Values) -> Any:
+    """How strict the events edge is."""
+    rules = sandbox.world.rules
+    for name, value in values.items():
+        if name not in rules.__dataclass_fields__ or not isinstance(value, bool):
+            raise bad_value(name, f"Give true or false for any of {', '.join(rules.__dataclass_fields__)}.")
+        setattr(rules, name, value)
+    return asdict(rules)
 
 
 async def _reset(sandbox: Sandbox, _values: Values) -> Any:
@@ -224,6 +242,7 @@ ACTIONS: dict[str, Action] = {
     "signed-request": _signed_request,
     "clock": _clock,
     "app": _app,
+    "events": _events,
     "reset": _reset,
 }
 

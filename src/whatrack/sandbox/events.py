@@ -2,7 +2,7 @@
 
 One bad event rejects the whole request. Meta does not deduplicate these events, so neither does the sandbox.
 Sources: Meta, "Conversions API for business messaging", "Server event parameters", "Using the API" (read 2026-11); the
-subcodes as seen live and reported by others. Where none is known the refusal has code 100 alone.
+subcodes as seen live and reported by others; `EventRules` for where they differ. Where none is known the refusal has code 100 alone.
 """
 
 import json
@@ -25,6 +25,7 @@ SOURCES = frozenset(
 )  # fmt: skip
 MAX_EVENTS = 1000
 WINDOW_S = 7 * 86_400
+DEDUPE_S = 48 * 3600
 _HASHED = re.compile(r"[0-9a-f]{64}")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 TITLES = {
@@ -91,7 +92,7 @@ def check_event(world: World, dataset: Dataset, event: Mapping[str, Any]) -> Non
     _check_hashes(user)
     if event["action_source"] == "business_messaging":
         _check_message(world, dataset, event, user)
-    if name == "Purchase":
+    if name == "Purchase" and (world.rules.require_value_for_purchase or event.get("custom_data")):
         _check_value(event.get("custom_data"))
 
 
@@ -122,7 +123,7 @@ def _check_message(world: World, dataset: Dataset, event: Mapping[str, Any], use
     clid = user.get("ctwa_clid")
     if not clid:
         raise rejected(2804050, "ctwa_clid is required.")
-    if dataset.checks_clicks and click_of(world, dataset, clid) is None:
+    if dataset.checks_clicks and world.rules.validate_clid and click_of(world, dataset, clid) is None:
         raise rejected(2804087, "The ctwa_clid is not one of a click on an ad of this account.")
 
 
@@ -159,8 +160,20 @@ def receive(
         check_event(world, dataset, event)
     kept = events if only is None else events[:only]
     for event in kept:
-        _learn(world, dataset, event, params, trace)
+        if not (world.rules.dedupe and _is_known(world, dataset, event)):
+            _learn(world, dataset, event, params, trace)
     return {"events_received": len(kept), "messages": [], "fbtrace_id": trace}
+
+
+def _is_known(world: World, dataset: Dataset, event: Mapping[str, Any]) -> bool:
+    """Whether an event of this name and id came to this dataset within 48 hours."""
+    name, event_id = event["event_name"], event.get("event_id")
+    return event_id is not None and any(
+        each.dataset_id == dataset.id
+        and (each.event["event_name"], each.event.get("event_id")) == (name, event_id)
+        and world.clock() - each.received_at <= DEDUPE_S
+        for each in world.learned
+    )
 
 
 def _learn(

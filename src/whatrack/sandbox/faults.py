@@ -22,7 +22,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "Refuses with any code and subcode.",
         {"code": 2, "subcode": None, "message": "", "status": 400, "transient": False},
     ),
-    "server_error": ("Answers 5xx with a page that is no JSON.", {"status": 500}),
+    "server_error": (
+        "Answers 5xx with a page that is no JSON; done: after the request was carried out.",
+        {"status": 500, "done": False},
+    ),
     "slow": ("Answers after so many seconds.", {"seconds": 2.0}),
     "drop_request": ("Closes the connection; nothing is done.", {}),
     "drop_answer": ("Carries the request out, then closes the connection without an answer.", {}),
@@ -64,13 +67,17 @@ class Target:
 
 @dataclass
 class Fault:
-    """One fault. `where` names some of method, path (with * and ?), person_id and account_id; all must match."""
+    """One fault. `where` names some of method, path (with * and ?), person_id and account_id; all must match.
+
+    skip: so many requests that match are let through first.
+    """
 
     id: str
     kind: str
     settings: dict[str, Any]
     where: dict[str, str] = field(default_factory=dict)
     times: int | None = 1
+    skip: int = 0
     taken: int = 0
 
     def matches(self, target: Target) -> bool:
@@ -82,7 +89,7 @@ class Fault:
     def as_json(self) -> dict[str, Any]:
         """As the admin API shows it."""
         about = {"id": self.id, "kind": self.kind, **self.settings, **self.where}
-        return {**about, "times": self.times, "taken": self.taken}
+        return {**about, "times": self.times, "skip": self.skip, "taken": self.taken}
 
 
 class Faults:
@@ -92,7 +99,7 @@ class Faults:
         self._waiting: list[Fault] = []
         self._count = 0
 
-    def inject(self, kind: str, *, times: int | None = 1, **more: Any) -> Fault:
+    def inject(self, kind: str, *, times: int | None = 1, skip: int = 0, **more: Any) -> Fault:
         """Add one; `more` holds its settings and what requests it is for. Refused when a name is not one of the kind's."""
         if kind not in KINDS:
             raise bad_value("kind", f"There is no fault {kind!r}: choose of {', '.join(KINDS)}.")
@@ -104,13 +111,13 @@ class Faults:
             elif name in TARGETS:
                 where[name] = str(value)
             else:
-                known = ", ".join((*defaults, *TARGETS, "times"))
+                known = ", ".join((*defaults, *TARGETS, "times", "skip"))
                 raise bad_value(name, f"The fault {kind} has no {name!r}: it takes {known}.")
         if kind == "throttle" and settings["code"] not in THROTTLES:
             known = ", ".join(map(str, THROTTLES))
             raise bad_value("code", f"{settings['code']} is no rate limit: choose of {known}.")
         self._count += 1
-        fault = Fault(f"fault-{self._count}", kind, settings, where, times)
+        fault = Fault(f"fault-{self._count}", kind, settings, where, times, skip)
         self._waiting.append(fault)
         return fault
 
@@ -132,6 +139,9 @@ class Faults:
         """The settings (with the kind, so never empty) of a fault for this request, counted as taken; None without one."""
         for fault in self._waiting:
             if fault.kind == kind and fault.matches(target):
+                if fault.skip > 0:
+                    fault.skip -= 1
+                    continue
                 fault.taken += 1
                 if fault.times is not None:
                     fault.times -= 1

@@ -50,16 +50,17 @@ def signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-def signed_request(secret: str, payload: dict[str, Any]) -> str:
-    """What the deauthorize and data-deletion callbacks get, as form field signed_request."""
+def signed_request(secret: str, payload: dict[str, Any], *, padded: bool = False) -> str:
+    """What the deauthorize and data-deletion callbacks get, as form field signed_request; padded: with base64's = signs."""
     whole = {"algorithm": "HMAC-SHA256", **payload}
-    encoded = _base64url(json.dumps(whole, separators=(",", ":")).encode())
+    encoded = _base64url(json.dumps(whole, separators=(",", ":")).encode(), padded=padded)
     mark = hmac.new(secret.encode(), encoded.encode(), hashlib.sha256).digest()
-    return f"{_base64url(mark)}.{encoded}"
+    return f"{_base64url(mark, padded=padded)}.{encoded}"
 
 
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+def _base64url(data: bytes, *, padded: bool) -> str:
+    text = base64.urlsafe_b64encode(data).decode()
+    return text if padded else text.rstrip("=")
 
 
 def endpoints_of(world: World, number_id: str) -> list[Endpoint]:
@@ -129,11 +130,16 @@ async def shakes_hands(url: str, verify_token: str, challenge: str) -> bool:
         return False
 
 
-async def post_signed_request(url: str, secret: str, person_id: str, now: float) -> tuple[int, str]:
-    """Tell a service that a person removed the app, or wants their data deleted; (status, body) of its answer."""
+async def post_signed_request(
+    url: str, secret: str, person_id: str, now: float, *, padded: bool = False
+) -> tuple[int, str]:
+    """Tell a service that a person removed the app, or wants their data deleted; (status, body) of its answer.
+
+    now: when that was, unix seconds; an earlier moment is a late or repeated call. padded: with the = that base64 ends with.
+    """
     payload = {"user_id": person_id, "issued_at": int(now), "expires": int(now) + 3600}
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        form = {"signed_request": signed_request(secret, payload)}
+        form = {"signed_request": signed_request(secret, payload, padded=padded)}
         async with session.post(url, data=form) as answer:
             return answer.status, await answer.text()

@@ -7,7 +7,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,12 +73,13 @@ class GraphEndpoint:
             await asyncio.sleep(float(slow["seconds"]))
         if faults.take("drop_request", target):
             return _NoAnswer()
-        if broken := faults.take("server_error", target):
-            return HTMLResponse(
-                "<html><body>Sorry, something went wrong.</body></html>", int(broken["status"])
-            )
+        broken = faults.take("server_error", target)
+        if broken and not broken["done"]:
+            return _no_json(broken)
         answer = await self._refused_callback(call) or self._sandbox.graph.answer(call)
         self._tell_status(call, answer)
+        if broken:
+            return _no_json(broken)
         return _NoAnswer() if faults.take("drop_answer", target) else _json(answer)
 
     async def _refused_callback(self, call: Call) -> Answer | None:
@@ -115,6 +116,10 @@ class GraphEndpoint:
             task = asyncio.create_task(sender.post(bodies, endpoint))
             self._posts.add(task)
             task.add_done_callback(self._posts.discard)
+
+
+def _no_json(settings: Mapping[str, Any]) -> Response:
+    return HTMLResponse("<html><body>Sorry, something went wrong.</body></html>", int(settings["status"]))
 
 
 def _json(answer: Answer) -> Response:

@@ -206,6 +206,19 @@ Node: TypeAlias = (
 N = TypeVar("N", App, Person, Business, AdAccount, AdObject, Creative, Dataset, Waba, Number, ReportRun)
 
 
+@dataclass
+class EventRules:
+    """How strict the events edge is, where reports of the real one differ.
+
+    validate_clid: a click id must be one that was issued here; dedupe: an event of the same name and id within 48 hours is
+    counted and kept once; require_value_for_purchase: a Purchase needs value and currency.
+    """
+
+    validate_clid: bool = True
+    dedupe: bool = False
+    require_value_for_purchase: bool = True
+
+
 class World:
     """Everything, by id. `seed` and `clock` decide all that is made up."""
 
@@ -217,6 +230,7 @@ class World:
         self.grants: dict[tuple[str, str], dict[str, str]] = {}  # (app, person) → permission → status
         self.clicks: dict[str, Click] = {}  # by click id
         self.clicks_of_day: dict[tuple[str, date], int] = {}
+        self.rules = EventRules()
         self.learned: list[Learned] = []
         self.learned_of_day: dict[tuple[str, date], list[Learned]] = {}
         self.revisions: list[Revision] = []

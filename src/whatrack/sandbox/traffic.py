@@ -50,7 +50,9 @@ class Plan:
 
     span_s: how far back from now the taps lie. organic: write without an ad. in_status: tapped in WhatsApp Status, where there
     is no click id. empty_clid: the click id comes as "". post: came from a post, which is no ad. again: tap a second ad later. no_phone: known by a business-scoped id alone. duplicates: deliveries that
-    come twice. shuffle: deliveries leave out of order. batch: most messages in one delivery. chatter: later messages each.
+    come twice. shuffle: deliveries leave out of order. batch: most messages in one delivery (Meta's most is 1,000). chatter: later
+    messages each. strange: later messages of a type, and deliveries with a field, that nobody knows. padding: kB that each
+    delivery is longer (Meta's most is 3 MB).
     """
 
     ad_ids: Sequence[str]
@@ -67,6 +69,8 @@ class Plan:
     batch: int = 3
     chatter: int = 2
     statuses: bool = False
+    strange: float = 0.0
+    padding: int = 0
 
 
 @dataclass
@@ -183,7 +187,10 @@ class Traffic:
         ]
         for step in range(self._between(0, plan.chatter, "chatter", person)):
             at += self._between(20, max(21, plan.span_s // 20), "pause", person, step)
-            said.append(self._says(contact, at, chance.pick(CHATTER, seed, "chatter", *key, step), None))
+            later = self._says(contact, at, chance.pick(CHATTER, seed, "chatter", *key, step), None)
+            if self._fraction("strange", person, step) < plan.strange:
+                _make_strange(later.message)
+            said.append(later)
         if not organic and self._fraction("again", person) < plan.again:
             at += self._between(30, max(31, plan.span_s // 20), "again at", person)
             said.append(self._again(plan, contact, person, at, phone))
@@ -260,7 +267,12 @@ class Traffic:
                 )
                 for each in said
             ]
-        return Delivery(number_id, envelope(number, *values))
+        if plan.padding:
+            values[0]["padding"] = "x" * (1000 * plan.padding)
+        changes = [("messages", value) for value in values]
+        if self._fraction("strange field", number_id, said[0].message["id"]) < plan.strange:
+            changes.append(("unheard_of_update", value_of(number, unheard_of=[{"id": "1"}])))
+        return Delivery(number_id, _envelope(number, changes))
 
 
 def referral(world: World, click: Click) -> dict[str, Any]:
@@ -326,6 +338,19 @@ def status_value(number: Number, wa_id: str, wamid: str, status: str, at: float)
 
 def envelope(number: Number, *values: dict[str, Any]) -> bytes:
     """A whole body, as Meta writes it."""
-    changes = [{"field": "messages", "value": value} for value in values]
-    entry = {"id": number.waba_id, "changes": changes}
+    return _envelope(number, [("messages", value) for value in values])
+
+
+def _make_strange(message: dict[str, Any]) -> None:
+    """A message of a type that nobody knows yet."""
+    for name in ("text", "image"):
+        message.pop(name, None)
+    message |= {"type": "unheard_of", "unheard_of": {"id": "1"}}
+
+
+def _envelope(number: Number, changes: Sequence[tuple[str, dict[str, Any]]]) -> bytes:
+    entry = {
+        "id": number.waba_id,
+        "changes": [{"field": field, "value": value} for field, value in changes],
+    }
     return as_meta_writes({"object": "whatsapp_business_account", "entry": [entry]})

@@ -40,8 +40,10 @@ def break_login(world: World, person_id: str, how: str) -> int:
     return break_tokens(world, person, BREAKS[how])
 
 
-def revoke_permission(world: World, person_id: str, permission: str) -> None:
-    """Take one permission from all apps."""
+def revoke_permission(world: World, person_id: str, permission: str, status: str = "declined") -> None:
+    """Take one permission from all apps. status: declined or expired, as /me/permissions then says."""
+    if status not in ("declined", "expired"):
+        raise bad_value("status", "A permission is declined or expired.")
     person = person_by_id(world, person_id)
     found = [
         grants for (_, owner), grants in world.grants.items() if owner == person.id and permission in grants
@@ -49,7 +51,7 @@ def revoke_permission(world: World, person_id: str, permission: str) -> None:
     if not found:
         raise bad_value("permission", f"{person.name} has not granted {permission}.")
     for grants in found:
-        grants[permission] = "declined"
+        grants[permission] = status
 
 
 def heal(world: World, person_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Who did what in an organization, append-only. One writer of `audit_log`.
+"""Who did what in an organization, append-only but for names that must go. One writer of `audit_log`.
 
 An entry is written in the transaction of what it tells, so that neither is ever there without the other.
 """
@@ -37,6 +37,9 @@ INSERT_EVERYWHERE: LiteralString = """
 INSERT INTO audit_log (organization_id, id, actor, action, target, detail)
 SELECT organization_id, gen_random_uuid(), %(actor)s, %(action)s, %(actor)s, %(detail)s FROM memberships WHERE user_id = %(user)s
 """
+UNNAME: LiteralString = (
+    "UPDATE audit_log SET detail = (detail::jsonb - 'name')::json WHERE organization_id = %s AND target = %s"
+)
 # Newest first, from the index audit_log_at.
 PAGE: LiteralString = """
 SELECT a.id, a.at, a.actor, u.name AS actor_name, a.action, a.target, a.detail FROM audit_log a
@@ -81,6 +84,11 @@ async def record_everywhere(
         "detail": Json(dict(detail or {})),
     }
     await conn.execute(INSERT_EVERYWHERE, values)
+
+
+async def unname(conn: Connection, organization_id: UUID, target: str) -> None:
+    """Take the name of somebody who asked for it out of what was done with them; the deeds stay."""
+    await conn.execute(UNNAME, [organization_id, target])
 
 
 async def page(

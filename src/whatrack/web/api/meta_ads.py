@@ -14,12 +14,12 @@ from whatrack import db as database
 from whatrack import flow_connections
 from whatrack.connections import ad_accounts, config, datasets, profiles, tokens
 from whatrack.connections.ad_accounts import AdAccount, Search
-from whatrack.connections.profiles import Profile
+from whatrack.connections.profiles import Leaver, Profile
 from whatrack.connections.refusals import answered
 from whatrack.connections.tokens import Overview
 from whatrack.errors import Refused, bad_value
 from whatrack.meta.ids import bare_account
-from whatrack.meta.signed_request import SignedRequest, read_signed_request
+from whatrack.meta.signed_request import read_signed_request
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db, Member
 from whatrack.web.connect import Desk, deletion_address
@@ -281,28 +281,26 @@ async def configure_account(
 @from_meta.post("/deauthorize", response_model=Done)
 async def deauthorize(request: Request, db: Db, settings: TheSettings) -> Done:
     """Meta says that a person removed the app: their tokens are used no more. Signed with META_APP_SECRET."""
-    about = await _signed(request, settings)
-    await flow_connections.person_left(db, about.user_id, settings.meta_app_id or "")
+    await flow_connections.person_left(db, await _leaver(request, settings))
     return Done()
 
 
 @from_meta.post("/data-deletion", response_model=Deletion)
 async def delete_data(request: Request, db: Db, settings: TheSettings) -> Deletion:
     """Meta says that a person wants their data deleted: their profiles go at once. Signed with META_APP_SECRET."""
-    about = await _signed(request, settings)
-    code = await flow_connections.forget_person(db, about.user_id, settings.meta_app_id or "")
+    code = await flow_connections.forget_person(db, await _leaver(request, settings))
     return Deletion(url=deletion_address(settings, code), confirmation_code=code)
 
 
-async def _signed(request: Request, settings: TheSettings) -> SignedRequest:
-    """The request that our app signed; 400 for everything else."""
+async def _leaver(request: Request, settings: TheSettings) -> Leaver:
+    """Whom the request that our app signed is about; 400 for everything else."""
     async with request.form(max_files=0, max_fields=10, max_part_size=20_000) as sent:
         text = sent.get("signed_request")
     secret = settings.meta_app_secret
     found = read_signed_request(text, secret.get_secret_value()) if secret and isinstance(text, str) else None
     if found is None:
         raise Refused("bad_signature", "signed_request is missing, or another app signed it.", status=400)
-    return found
+    return Leaver(found.user_id, settings.meta_app_id or "", found.issued_at or None)
 
 
 async def _account(db: Db, who: Access, account_id: str) -> dict[str, Any]:

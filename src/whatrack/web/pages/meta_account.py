@@ -130,6 +130,7 @@ async def _question(
         "trouble": trouble,
         "form": form,
         "overview": overview,
+        "own_unknown": any(not each.dataset_id for each in overview.facts.numbers),
         "missing": meta_words.missing,
         "reason": meta_words.reason,
         "own": OWN,

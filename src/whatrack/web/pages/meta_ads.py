@@ -92,10 +92,8 @@ async def refresh(request: Request, who: Admin) -> Response:
     async with desk.db.tenant(who.organization_id) as conn:
         late = [each for each in await profiles.everyone(conn, who.organization_id) if each.list_error]
     if late:
-        text = _("Nem tudo pôde ser lido agora: o que já era conhecido continua na lista.")
-    else:
-        text = _("Lista de contas atualizada.")
-    return see(request, HERE, text)
+        return see(request, HERE)  # the page says which, and why
+    return see(request, HERE, _("Lista de contas atualizada."))
 
 
 @router.get("/token")

@@ -34,7 +34,12 @@ REASONS = {
     ),
     "bad_request": marked("A Meta recusou o pedido."),
     "blocked": marked("A Meta bloqueou a ação por política. Veja os avisos em facebook.com."),
-    "app_unknown": marked("A Meta não conhece o aplicativo. Quem opera a instalação precisa conferir META_APP_ID."),
+    "app_unknown": marked(
+        "A Meta não aceita o aplicativo. Quem opera a instalação precisa conferir META_APP_ID e META_APP_SECRET."
+    ),
+    "key_missing": marked(
+        "O token foi criptografado com uma chave que falta em WHATRACK_SECRET_KEY. Quem opera a instalação precisa devolvê-la."
+    ),
     "too_many_pages": marked("Há contas demais para ler de uma vez."),
     "foreign_next": marked("A Meta apontou para outro endereço, e não o seguimos."),
     "page_again": marked("A Meta repetiu a mesma página de resultados."),
