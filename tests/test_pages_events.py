@@ -209,6 +209,7 @@ async def test_a_phrase_is_tried_before_it_is_switched_on(db: Database, service:
     async with visiting(db, service, shop, "admin") as browser:
         status, text, _ = await post(browser, "/settings/conversions/sale", phrase="Fechou", step="try")
         assert (status, "Ligar com esta frase" in text) == (200, True)
+        assert re.search(r"Qualificado</a></dt><dd>LeadSubmitted", text)
         assert await rows(db, "SELECT * FROM conversion_settings") == []
         assert 'name="tried" value="Fechou"' in text
         for tried in ("", "Outra"):  # the phrase was changed after the try, or never tried
