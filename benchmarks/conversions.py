@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from decimal import Decimal
 from multiprocessing import get_context
 from multiprocessing.connection import Connection as Pipe
@@ -46,6 +45,7 @@ from whatrack.tenants.organizations import Organization
 from whatrack.tickets.moves import Change
 from whatrack.tickets.stages import find_stage
 from whatrack.units import new_id
+from whatrack.work import run_loop
 
 BATCH = 1000
 SENDERS = 2
@@ -279,9 +279,15 @@ async def _until_done(dispatcher: Dispatcher) -> None:
 async def _moves(
     db: Database, shop: UUID, meta: Meta, dispatchers: list[Dispatcher], count: int
 ) -> list[float]:
-    """One after the other, as when idle: from before the move to the moment Meta's acceptance is committed."""
-    stop = asyncio.Event()
-    loops = [asyncio.create_task(_poll(each, stop)) for each in dispatchers]
+    """One after the other, as when idle: from before the move to the moment Meta's acceptance is committed.
+
+    The senders run as in workers.py, woken after the move's commit as the service wakes them after each change.
+    """
+    stop, wake = asyncio.Event(), asyncio.Event()
+    loops = [
+        asyncio.create_task(run_loop(f"send-{place}", each.step, stop=stop, idle_s=1.0, wake=wake))
+        for place, each in enumerate(dispatchers)
+    ]
     waits = []
     for clid in meta.clids[1 : count + 1]:
         async with db.tenant(shop) as conn:
@@ -300,6 +306,7 @@ async def _moves(
                 lambda stages: Change(stage=find_stage(stages, "qualified")),
                 actor="system",
             )
+        wake.set()
         for _ in range(2000):
             if await _is_sent(db, shop, ticket):
                 break
@@ -308,16 +315,6 @@ async def _moves(
     stop.set()
     await asyncio.gather(*loops)
     return waits
-
-
-async def _poll(dispatcher: Dispatcher, stop: asyncio.Event) -> None:
-    """As workers.py runs it: again at once while there is more, else after a second."""
-    while not stop.is_set():
-        if not await dispatcher.step():
-            try:
-                await asyncio.wait_for(stop.wait(), timedelta(seconds=1).total_seconds())
-            except TimeoutError:
-                continue
 
 
 async def _is_sent(db: Database, shop: UUID, ticket: UUID) -> bool:

@@ -152,6 +152,7 @@ def test_what_an_answer_proves():
         (341, None, "throttled", "throttled"), (613, 1487742, "throttled", "throttled"), (613, 5044001, "throttled", "throttled"),
         (613, 1996, "throttled", "throttled"), (80000, 2446079, "throttled", "throttled"), (80014, None, "throttled", "throttled"),
         (10, None, "permission", "permission"), (200, None, "permission", "permission"), (294, None, "permission", "permission"),
+        (2601, 1815107, "transient", "transient"), (1609005, None, "halve", "refused"), (4, 1504022, "throttled", "throttled"),
         (299, None, "permission", "permission"), (102, None, "token", "token"), (190, None, "token", "token"),
         *((190, subcode, "token", "token") for subcode in (458, 459, 460, 463, 464, 467, 492)),
     ],

@@ -1,6 +1,7 @@
 """Conversion events over HTTP: the API, the pages without JavaScript, and who may do what."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -134,6 +135,47 @@ async def test_the_way_an_event_would_go_is_shown_before_it_goes(db: Database, s
             assert "Caminho" not in (await get(browser, f"/events/{event['id']}"))[1]
 
 
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        (timedelta(days=7), "faltam 7 dias"),
+        (timedelta(days=2), "faltam 2 dias"),
+        (timedelta(days=2, seconds=-1), "faltam 47 h"),
+        (timedelta(hours=1), "faltam 1 h"),
+        (timedelta(minutes=59, seconds=59), "faltam 59 min"),
+        (timedelta(seconds=20), "faltam 0 min"),
+    ],
+)
+def test_the_countdown_is_exact_where_it_matters(time: timedelta, words: str):
+    assert event_words.left(time) == words
+
+
+@pytest.mark.parametrize(
+    ("state", "column", "code", "address"),
+    [
+        ("FAILED", "error_code", "100/2804132", "/settings/meta"),
+        ("FAILED", "error_code", "100/2804066", "/settings/stages"),
+        ("FAILED", "error_code", "100/2804087", None),
+        ("PENDING", "hold_reason", "no_token", "/settings/meta"),
+        ("PENDING", "hold_reason", "transient", None),
+        ("SKIPPED_NO_DATASET", "error_code", "100/33", "/settings/numbers"),
+    ],
+)
+async def test_an_admin_is_led_to_where_it_is_mended(
+    db: Database, service: str, state: str, column: str, code: str, address: str | None
+):
+    shop = await make_shop(db)
+    (event,) = await failed(db, shop, "Aff-1")
+    await put(db, "UPDATE meta_conversion_events SET status = 'PENDING', error_code = NULL")
+    await put(db, f"UPDATE meta_conversion_events SET status = %s, {column} = %s", state, code)
+    for role in ("admin", "agent"):
+        async with visiting(db, service, shop, role) as browser:
+            _, text = await get(browser, f"/events/{event['id']}")
+            main = text.partition("<main")[2]
+            found = [each for each in event_words.MENDED_AT.values() if f'href="{each[0]}"' in main]
+            assert {each[0] for each in found} == ({address} if address and role == "admin" else set())
+
+
 async def test_the_tickets_page_tells_what_meta_was_told(db: Database, service: str):
     shop = await make_shop(db)
     (event,) = await failed(db, shop, "Aff-1")
@@ -167,6 +209,7 @@ async def test_a_phrase_is_tried_before_it_is_switched_on(db: Database, service:
     async with visiting(db, service, shop, "admin") as browser:
         status, text, _ = await post(browser, "/settings/conversions/sale", phrase="Fechou", step="try")
         assert (status, "Ligar com esta frase" in text) == (200, True)
+        assert re.search(r"Qualificado</a></dt><dd>LeadSubmitted", text)
         assert await rows(db, "SELECT * FROM conversion_settings") == []
         assert 'name="tried" value="Fechou"' in text
         for tried in ("", "Outra"):  # the phrase was changed after the try, or never tried

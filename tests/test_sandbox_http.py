@@ -21,6 +21,7 @@ from tests.test_sandbox_traffic import receiver
 from whatrack.sandbox.faults import KINDS
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.server import served
+from whatrack.sandbox.state import Dataset
 from whatrack.sandbox.trouble import BREAKS
 
 pytestmark = pytest.mark.xdist_group("sandbox_http")
@@ -282,6 +283,7 @@ async def test_faults_are_injected_listed_and_removed_through_the_api(sandbox, h
         ("people/break", {"person_id": "1", "how": "expired"}, 404),
         ("people/revoke", {"person_id": "1", "permission": "ads_read"}, 404),
         ("accounts/status", {"account_id": "act_1", "status": 2}, 404),
+        ("datasets/unlink", {"dataset_id": "1"}, 404),
         ("insights/revise", {"since": "yesterday"}, 422),
         ("traffic", {"ad_ids": ["1"]}, 422),
         ("traffic", {"colour": 1}, 422),
@@ -317,6 +319,30 @@ async def test_the_world_can_be_changed_through_the_api(sandbox, http):
     assert refused["error"]["code"] == 100
     await act(http, "reset")
     assert (await read(http, "GET", "/_sandbox/state"))["ad_accounts"][0]["account_status"] == 1
+
+
+async def test_a_dataset_is_unlinked_and_linked_again_from_the_page(sandbox, http):
+    own = str(sandbox.cast.waba.dataset_id)
+    event = {
+        "event_name": "LeadSubmitted",
+        "event_time": int(NOW),
+        "action_source": "business_messaging",
+        "messaging_channel": "whatsapp",
+        "user_data": {"whatsapp_business_account_id": sandbox.cast.waba.id, "ctwa_clid": click_id(sandbox)},
+    }
+    codes = []
+    for act_ in ("unlink", "link"):
+        async with http.post(f"/_sandbox/datasets/{act_}", data={"dataset_id": own}) as answer:
+            page = await answer.text()
+            assert ("not linked" in page, "Link again" in page) == (act_ == "unlink", act_ == "unlink")
+        path = f"/v26.0/{own}/events?access_token={sandbox.number_token.value}"
+        async with http.post(path, json={"data": [event]}) as answer:
+            codes.append((await answer.json()).get("error", {}).get("error_subcode"))
+
+    assert codes == [2804132, None]
+    websites = next(each.id for each in sandbox.world.all(Dataset) if each.waba_id is None)
+    async with http.post("/_sandbox/datasets/link", json={"dataset_id": websites}) as answer:
+        assert answer.status == 422
 
 
 async def test_a_thousand_accounts_are_listed_page_by_page(sandbox, http):

@@ -134,6 +134,16 @@ async def _status(sandbox: Sandbox, values: Values) -> Any:
     return {"success": True}
 
 
+async def _unlink(sandbox: Sandbox, values: Values) -> Any:
+    trouble.unlink_dataset(sandbox.world, _text(values, "dataset_id"))
+    return {"success": True}
+
+
+async def _link(sandbox: Sandbox, values: Values) -> Any:
+    trouble.link_dataset(sandbox.world, _text(values, "dataset_id"))
+    return {"success": True}
+
+
 async def _grow(sandbox: Sandbox, values: Values) -> Any:
     """So many more ad accounts for a person."""
     person = trouble.person_by_id(sandbox.world, _text(values, "person_id"))
@@ -237,6 +247,8 @@ ACTIONS: dict[str, Action] = {
     "people/roles": _roles,
     "accounts/status": _status,
     "accounts/grow": _grow,
+    "datasets/unlink": _unlink,
+    "datasets/link": _link,
     "insights/revise": _revise,
     "traffic": _traffic,
     "signed-request": _signed_request,
@@ -290,12 +302,15 @@ def _home(sandbox: Sandbox, base_url: str) -> str:
         each.id: sum(1 for token in sandbox.world.tokens.values() if token.person_id == each.id and token.trouble is None)
         for each in people
     }  # fmt: skip
+    owners = {each.dataset_id: each for each in sandbox.world.all(Waba) if each.dataset_id}
     return page(
         "home.html",
         clients=sandbox.clients(base_url),
         people=people,
         tokens=tokens,
         accounts=list(sandbox.world.all(AdAccount))[:20],
+        datasets=[each for each in sandbox.world.all(Dataset) if each.id in owners],
+        owners=owners,
         kinds=KINDS,
         faults=sandbox.faults.waiting(),
         breaks=trouble.BREAKS,

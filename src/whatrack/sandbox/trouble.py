@@ -1,4 +1,4 @@
-"""What goes wrong with a person, an account or yesterday's figures, and stays so: logins end, roles go, numbers change.
+"""What goes wrong with a person, a dataset or yesterday's figures, and stays so: logins end, roles and links go, numbers change.
 
 Unlike a fault, which concerns requests, each of these changes the world.
 """
@@ -7,7 +7,7 @@ from datetime import date
 
 from whatrack.errors import NotFound, bad_value
 from whatrack.sandbox.oauth import break_tokens
-from whatrack.sandbox.state import AdAccount, Person, Revision, World
+from whatrack.sandbox.state import AdAccount, Dataset, Person, Revision, Waba, World
 
 # What may happen to a person's tokens → the subcode of 190 they then answer.
 BREAKS = {
@@ -77,6 +77,27 @@ def set_roles(world: World, person_id: str, account_ids: list[str]) -> None:
         if not isinstance(world.nodes.get(each), AdAccount):
             raise NotFound(f"There is no ad account {each}.")
     person.account_ids = known
+
+
+def unlink_dataset(world: World, dataset_id: str) -> None:
+    """Take a dataset from its WhatsApp account: its events are refused with 100/2804132 until it is linked again."""
+    _dataset(world, dataset_id).waba_id = None
+
+
+def link_dataset(world: World, dataset_id: str) -> None:
+    """Link a WhatsApp account's own dataset to it again; 422 for a dataset that is no WhatsApp account's."""
+    dataset = _dataset(world, dataset_id)
+    owner = next((each for each in world.all(Waba) if each.dataset_id == dataset.id), None)
+    if owner is None:
+        raise bad_value("dataset_id", f"{dataset.name} is no WhatsApp account's own dataset.")
+    dataset.waba_id = owner.id
+
+
+def _dataset(world: World, dataset_id: str) -> Dataset:
+    node = world.nodes.get(dataset_id)
+    if not isinstance(node, Dataset):
+        raise NotFound(f"There is no dataset {dataset_id}.")
+    return node
 
 
 def revise(world: World, object_id: str, since: date, until: date, percent: int | None) -> None:

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from whatrack.board import events as board
 from whatrack.conversions import settings
 from whatrack.conversions.settings import Preview, SaleRule
 from whatrack.errors import Refused
 from whatrack.tenants.access import Access
+from whatrack.tickets import stages
 from whatrack.web.api.caller import Db
+from whatrack.web.pages import event_words
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import page, see
@@ -85,13 +86,14 @@ async def _show(
     async with db.tenant(who.organization_id) as conn:
         rule = await settings.sale_rule(conn, who.organization_id)
         codes = await settings.test_codes(conn, who.organization_id)
-        datasets = await board.datasets(conn, who.organization_id)
-    context: dict[str, Any] = {"rule": rule, "codes": codes, "datasets": datasets, "preview": preview}
+        held = await stages.all_stages(conn, who.organization_id)
+    context: dict[str, Any] = {"rule": rule, "codes": codes, "stages": held, "preview": preview}
     return page(
         request,
         "conversions.html",
         status=status,
         form=form or Form(None, phrase=rule.phrase),
         code_form=code_form or Form(),
+        words=event_words,
         **context,
     )

@@ -1,5 +1,6 @@
 """Conversion events in words: what each state means, what an event waits for, why it failed and what to do about it."""
 
+from datetime import timedelta
 from typing import Any
 
 from whatrack.web.pages.i18n import _, marked
@@ -111,6 +112,17 @@ CAUSES = {
 CAUSE_OTHERWISE = marked(
     "A Meta recusou com o código %(code)s. Veja a resposta na última tentativa; com o fbtrace_id o suporte da Meta acha o caso."
 )
+# Where an admin mends what is in the way: (address, its name).
+_PROFILES = ("/settings/meta", marked("Ver perfis e contas"))
+_NUMBERS = ("/settings/numbers", marked("Ver números"))
+_STAGES = ("/settings/stages", marked("Ver etapas"))
+MENDED_AT = {
+    "SKIPPED_NO_DATASET": _NUMBERS,
+    "SKIPPED_ACCOUNT_INACTIVE": _PROFILES,
+    **dict.fromkeys(("token", "permission", "no_token"), _PROFILES),
+    **dict.fromkeys(("100/33", "100/2804065", "100/2804072", "100/2804131", "100/2804132", "100/2804133"), _PROFILES),
+    "100/2804066": _STAGES,
+}  # fmt: skip
 # What each event is good for, for whoever chooses one for a stage.
 NOTES = {
     "Purchase": marked("Venda, com valor. As campanhas de vendas otimizam por ele."),
@@ -164,3 +176,18 @@ def explained(event: dict[str, Any]) -> str:
     if status == "FAILED":
         return cause(event["error_code"])
     return _(EXPLAINED[status])
+
+
+def mended_at(event: dict[str, Any]) -> tuple[str, str] | None:
+    """Where what is in an event's way is mended, and that page's name; None when there is nothing to do there."""
+    by_status = {"PENDING": event["hold_reason"], "FAILED": event["error_code"]}
+    found = MENDED_AT.get(by_status.get(event["status"], event["status"]) or "")
+    return (found[0], _(found[1])) if found else None
+
+
+def left(time: timedelta) -> str:
+    """How much of Meta's window is left: in days, from two days down in hours, in the last hour in minutes."""
+    if time >= timedelta(days=2):
+        return _("faltam %(num)s dias", num=time.days)
+    minutes = max(0, round(time.total_seconds()) // 60)
+    return _("faltam %(num)s h", num=minutes // 60) if minutes >= 60 else _("faltam %(num)s min", num=minutes)
