@@ -95,21 +95,14 @@ class Player:
     async def _send(self, said: list[Said]) -> None:
         """Post the messages, signed, and wait until all are in their tickets."""
         secret = self._sandbox.cast.whatsapp_app.secret
-        gate = asyncio.Semaphore(AT_ONCE)
         bodies = deliveries(self._sandbox.world, said)
-        done = 0
-
-        async def deliver(body: bytes) -> None:
-            nonlocal done
-            async with gate:
-                headers = {"X-Hub-Signature-256": signature(secret, body), "Content-Type": "application/json"}
-                async with self._session.post(intake.PATH, data=body, headers=headers) as answer:
-                    answer.raise_for_status()
-            done += 1
-            self._progress("deliveries", done, len(bodies))
-
-        for start in range(0, len(bodies), AT_ONCE):  # nearly in order, as Meta's are
-            await asyncio.gather(*(deliver(body) for _, body in bodies[start : start + AT_ONCE]))
+        for place, (_, body) in enumerate(
+            bodies, 1
+        ):  # one after the other: a person's first words come first
+            headers = {"X-Hub-Signature-256": signature(secret, body), "Content-Type": "application/json"}
+            async with self._session.post(intake.PATH, data=body, headers=headers) as answer:
+                answer.raise_for_status()
+            self._progress("deliveries", place, len(bodies))
         if bodies:
             await self._drained()
 
@@ -143,7 +136,10 @@ class Player:
         await asyncio.gather(*(one_ticket(steps) for steps in by_case.values()))
 
     async def _act(self, case: Case, act: Act, *, strict: bool) -> None:
-        path = f"{TICKETS}/{self._tickets.get(key_of(case), 'unknown')}"
+        ticket_id = self._tickets.get(key_of(case))
+        if ticket_id is None:
+            raise NotPlayed(f"{act.what} {case.name}: the conversation of {case.opened_at} has no ticket")
+        path = f"{TICKETS}/{ticket_id}"
         if act.what == "refunded":
             answer = await self._call("POST", f"{path}/refunds", refund(act))
         else:
