@@ -118,7 +118,7 @@ async def test_a_ticket_that_somebody_moved_by_hand_does_not_stop_the_traffic(db
         case = next(
             each for each in played.sandbox.months.come(40) if any(act.what == "won" for act in each.acts)
         )
-        case.acts = [Act(case.opened_at - 60, "qualified"), *case.acts]  # before its ticket: refused
+        case.acts = [Act(case.opened_at + 1, "refunded", 100), *case.acts]  # not sold yet: refused
         played.sandbox.clock.advance(890)
 
         await played.player.catch_up(strict=False)

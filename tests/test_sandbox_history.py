@@ -106,7 +106,7 @@ def test_a_click_id_is_good_from_the_moment_of_its_tap_unless_meta_forgot_it(pla
     forgotten = {touch.clid for _, touch in touches if not touch.known}
 
     assert len(known) + len(forgotten) == len(touches)
-    assert 0 < len(forgotten) < len(known) / 20
+    assert 0 < len(forgotten) < len(known) / 10
     assert all(0 <= at - played.world.clicks[clid].at <= 60 for clid, at in known.items() if clid)
     assert not forgotten & played.world.clicks.keys()
 

@@ -23,6 +23,7 @@ from whatrack.demo.office import Door, connect, open_office
 from whatrack.demo.player import Player
 from whatrack.demo.traffic import Afternoon
 from whatrack.inbox import intake
+from whatrack.sandbox.cases import Case
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.sender import as_meta_writes, signature
 from whatrack.sandbox.server import served
@@ -96,8 +97,9 @@ class Show:
         """From the first webhook to the last; asks the server to stop when it leaves or fails."""
         try:
             async with aiohttp.ClientSession(base) as session:
-                await _send_and_show(session, self.sandbox, door.member_key)
                 player = Player(self.sandbox, session, door.member_key, Line())
+                told = await _send_and_show(session, self.sandbox, door.member_key)
+                player.skip(self.sandbox.months.add(told))
                 if self.days:
                     await self._play(session, player, door.member_key)
                 click.echo(_closing(base, self.meta, door, leave=self.leave))
@@ -166,11 +168,13 @@ def demo_folder(data_dir: Path) -> Path:
     return data_dir.with_name(f"{data_dir.name}-demo")
 
 
-async def _send_and_show(session: aiohttp.ClientSession, sandbox: Sandbox, key: str) -> None:
+async def _send_and_show(session: aiohttp.ClientSession, sandbox: Sandbox, key: str) -> list[Case]:
+    """Send the afternoon and print its tickets; what it told."""
     await _until_ready(session)
     count = 0
+    afternoon = Afternoon(sandbox, int(time.time()))
     secret = sandbox.cast.whatsapp_app.secret
-    for body in Afternoon(sandbox, int(time.time())).bodies():
+    for body in afternoon.bodies():
         data = as_meta_writes(body)
         headers = {"X-Hub-Signature-256": signature(secret, data), "Content-Type": "application/json"}
         async with session.post(intake.PATH, data=data, headers=headers) as answer:
@@ -178,6 +182,7 @@ async def _send_and_show(session: aiohttp.ClientSession, sandbox: Sandbox, key: 
         count += 1
     click.echo(f"Sent {count} signed webhooks; each was on disk before its 200.\n")
     click.echo(table(await _settled(session, key)))
+    return afternoon.cases()
 
 
 async def _until_ready(session: aiohttp.ClientSession) -> None:

@@ -61,6 +61,10 @@ class Player:
         """Say no more how far it is."""
         self._progress = lambda what, done, whole: None
 
+    def skip(self, cases: Iterable[Case]) -> None:
+        """Leave these to whoever plays them."""
+        self._closed |= {case.serial for case in cases}
+
     async def catch_up(self, *, strict: bool = True) -> int:
         """Play everything that has happened until now; how much that was.
 
@@ -136,19 +140,21 @@ class Player:
         await asyncio.gather(*(one_ticket(steps) for steps in by_case.values()))
 
     async def _act(self, case: Case, act: Act, *, strict: bool) -> None:
-        ticket_id = self._tickets.get(key_of(case))
-        if ticket_id is None:
-            raise NotPlayed(f"{act.what} {case.name}: the conversation of {case.opened_at} has no ticket")
-        path = f"{TICKETS}/{ticket_id}"
-        if act.what == "refunded":
-            answer = await self._call("POST", f"{path}/refunds", refund(act))
-        else:
-            answer = await self._call("PATCH", path, move(case, act))
-        if answer is not None:
-            told = f"{act.what} {case.name}: {answer}"
+        refusal = await self._refusal(case, act)
+        if refusal is not None:
+            told = f"{act.what} {case.name}: {refusal}"
             if strict:
                 raise NotPlayed(told)
             self.refused.append(told)
+
+    async def _refusal(self, case: Case, act: Act) -> str | None:
+        """Do it; None when it was taken."""
+        ticket_id = self._tickets.get(key_of(case))
+        if ticket_id is None:
+            return f"the conversation of {_iso(case.opened_at)} has no ticket"
+        if act.what == "refunded":
+            return await self._call("POST", f"{TICKETS}/{ticket_id}/refunds", refund(act))
+        return await self._call("PATCH", f"{TICKETS}/{ticket_id}", move(case, act))
 
     async def _call(self, method: str, path: str, body: dict[str, Any]) -> str | None:
         """None when it was taken, else what the product said."""

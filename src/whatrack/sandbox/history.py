@@ -4,7 +4,7 @@ Everything follows from the seed and the clock. Taps issue click ids with the ti
 make the insights of their day. The past ends with the moment it is made; what people do later comes to pass with the clock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ HOUR_S, DAY_S = 3600, 86_400
 FOREIGN = "Agência anterior"
 TAP_BEFORE_S = 15
 OPENS, CLOSES = 7, 23  # the hours in which people write
-NO_CLICK_ID, NO_AD_ID, FORGOTTEN = 0.05, 0.015, 0.02
+NO_CLICK_ID, NO_AD_ID, FORGOTTEN = 0.05, 0.015, 0.04
 AGAIN, LATE, OTHER_SPELLING, THANKS, RETURNS = 0.08, 0.3, 0.06, 0.35, 0.08
 AREAS = ("11", "11", "11", "92", "21", "31", "19")
 THANK_YOU = ("Obrigada! Ficou lindo ❤️", "Muito obrigado, gente!", "Valeu, até a próxima")
@@ -82,9 +82,14 @@ class Months:
             else:
                 ad, temper = ads[place]
                 case = self._tapped(ad, temper, now, (ad.id, *name), hurry=True)
-            found.append(replace(case, serial=len(self.cases) + 1))
-            self.cases.append(found[-1])
+            found += self.add([case])
         return found
+
+    def add(self, cases: Iterable[Case]) -> list[Case]:
+        """Take up what happened outside of here; its taps are in the figures already."""
+        added = [replace(case, serial=len(self.cases) + place) for place, case in enumerate(cases, 1)]
+        self.cases += added
+        return added
 
     def let_pass(self) -> None:
         """Let the figures know of the taps since they were last told."""
