@@ -32,7 +32,7 @@ URL = os.environ.get("WHATRACK_TEST_DATABASE_URL")
 BIN_DIR = os.environ.get("WHATRACK_TEST_POSTGRES_BIN")
 # The suite's own server is thrown away: it need not survive a power cut. Durability has tests with servers of their own.
 QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-TABLES = "organizations, messages, contact_identities, contact_terms, ticket_tracking, meta_attribution_history, number_routes, webhook_deliveries, delivery_queue, delivery_exceptions, delivery_counters, api_key_hashes, users, sign_in_failures, one_time_links, emails"
+TABLES = "organizations, messages, contact_identities, contact_terms, ticket_tracking, meta_attribution_history, number_routes, webhook_deliveries, delivery_queue, delivery_exceptions, delivery_counters, api_key_hashes, users, sign_in_failures, one_time_links, emails, meta_ad_insights_daily"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,9 +1,22 @@
 """Money, phones and ids: values with a meaning of their own."""
 
+from decimal import Decimal
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whatrack.errors import Refused
-from whatrack.units import masked_phone, new_id, parse_currency, parse_money, phone_key
+from whatrack.units import (
+    from_minor,
+    masked_phone,
+    minor_digits,
+    new_id,
+    parse_currency,
+    parse_money,
+    phone_key,
+    to_minor,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +94,64 @@ def test_ids_are_of_version_7_unlike_and_sort_in_the_order_they_were_made():
     assert {(each.version, each.variant) for each in ids} == {(7, "specified in RFC 4122")}
     assert len(set(ids)) == len(ids)
     assert ids == sorted(ids)
+
+
+CURRENCIES = st.sampled_from(["BRL", "USD", "EUR", "JPY", "CLP", "KRW", "KWD", "TND", "CLF", "XXX"])
+AMOUNTS = st.integers(-(10**15), 10**15)
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [
+        pytest.param("53.39", "BRL", 5339, id="two digits"),
+        pytest.param("53.3", "BRL", 5330, id="one digit"),
+        pytest.param("53", "BRL", 5300, id="none"),
+        pytest.param("5339", "JPY", 5339, id="no minor unit"),
+        pytest.param("5339.00", "JPY", 5339, id="zeros that mean nothing"),
+        pytest.param("1.234", "KWD", 1234, id="three digits"),
+        pytest.param("0.005", "BRL", 1, id="half a cent"),
+        pytest.param("0.0049", "BRL", 0, id="less than half"),
+        pytest.param("-0.005", "BRL", -1, id="half a cent less"),
+        pytest.param("-0.05", "BRL", -5, id="below zero"),
+        pytest.param("0.5", "JPY", 1, id="half a yen"),
+    ],
+)
+def test_an_amount_in_minor_units(text: str, currency: str, minor: int):
+    assert to_minor(text, currency) == minor
+    assert to_minor(Decimal(text), currency) == minor
+
+
+@pytest.mark.parametrize("text", ["", "1,50", "1e3", " 1", "NaN", "Infinity", ".5", "5.", "+1", "1.2.3", "١"])
+def test_what_is_no_plain_decimal_is_no_amount(text: str):
+    with pytest.raises(ValueError, match="decimal"):
+        to_minor(text, "BRL")
+
+
+@pytest.mark.parametrize("amount", [Decimal("NaN"), Decimal("Infinity"), Decimal("sNaN")])
+def test_what_is_no_number_is_no_amount(amount: Decimal):
+    with pytest.raises(ValueError, match="decimal"):
+        to_minor(amount, "BRL")
+
+
+@given(AMOUNTS, CURRENCIES)
+def test_minor_units_come_back_as_they_were(minor: int, currency: str):
+    amount = from_minor(minor, currency)
+
+    assert to_minor(amount, currency) == minor
+    assert to_minor(f"{amount:f}", currency) == minor
+    assert -amount.as_tuple().exponent == minor_digits(currency)  # type: ignore[operator] # a number's is an int
+
+
+@given(st.lists(AMOUNTS, max_size=20), CURRENCIES)
+def test_sums_are_the_same_in_both_units(amounts: list[int], currency: str):
+    whole = sum((from_minor(each, currency) for each in amounts), Decimal(0))
+
+    assert to_minor(whole, currency) == sum(amounts)
+
+
+@given(st.decimals(-(10**12), 10**12, places=6), CURRENCIES)
+def test_rounding_is_by_less_than_a_minor_unit_and_alike_from_text(amount: Decimal, currency: str):
+    minor = to_minor(amount, currency)
+
+    assert abs(from_minor(minor, currency) - amount) * 2 <= Decimal(1).scaleb(-minor_digits(currency))
+    assert to_minor(f"{amount:f}", currency) == minor

@@ -1,9 +1,9 @@
-"""Values with a meaning of their own: money as decimal strings, phone numbers as WhatsApp and Brazil write them."""
+"""Values with a meaning of their own: money as decimal strings and in minor units, phone numbers as WhatsApp and Brazil write them."""
 
 import os
 import re
 import time
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
 from uuid import UUID
 
@@ -11,6 +11,14 @@ from whatrack.errors import bad_value
 
 _DECIMAL = re.compile(r"\d{1,10}(\.\d{1,2})?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_AMOUNT = re.compile(r"-?\d{1,18}(\.\d{1,12})?", re.ASCII)
+# ISO 4217 (list one, 2026): what is not named here has two digits after the mark.
+_MINOR_DIGITS = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"), 0),
+    **dict.fromkeys(("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
 _NOT_DIGIT = re.compile(r"\D+", re.ASCII)
 
 
@@ -29,6 +37,35 @@ def parse_currency(text: str, field: str) -> str:
     if not _CURRENCY.fullmatch(text):
         raise bad_value(field, f'Write {field} as a three-letter ISO 4217 code, such as "BRL".')
     return text
+
+
+def minor_digits(currency: str) -> int:
+    """How many digits a currency has after the mark, by ISO 4217: 2 for BRL, 0 for JPY, 3 for KWD."""
+    return _MINOR_DIGITS.get(currency, 2)
+
+
+def to_minor(amount: Decimal | str, currency: str) -> int:
+    """An amount in major units ("53.39") as whole minor units (5339); ties go away from zero. ValueError for any other text.
+
+    What a source writes in finer steps than the currency has is rounded here, once, and nowhere else.
+    """
+    digits = minor_digits(currency)
+    if isinstance(amount, str):
+        if not _AMOUNT.fullmatch(amount):
+            raise ValueError("not a plain decimal")
+        whole, _, rest = amount.partition(".")
+        if len(rest) <= digits:  # nothing to round: the digits are the number
+            return int(whole + rest.ljust(digits, "0"))
+        amount = Decimal(amount)
+    try:
+        return int(amount.scaleb(digits).to_integral_value(ROUND_HALF_UP))
+    except (InvalidOperation, OverflowError, ValueError):  # NaN, infinities
+        raise ValueError("not a plain decimal") from None
+
+
+def from_minor(amount: int, currency: str) -> Decimal:
+    """Whole minor units as an amount in major units, with all the digits of the currency: 5339 → 53.39; JPY: 5339."""
+    return Decimal(amount).scaleb(-minor_digits(currency))
 
 
 @lru_cache(maxsize=4096)  # asked several times for each message

@@ -55,6 +55,10 @@ SENTENCES = {
     "account_on": marked("%(actor)s ligou a conta de anúncio %(name)s."),
     "account_off": marked("%(actor)s desligou a conta de anúncio %(name)s."),
     "account_changed": marked("%(actor)s mudou o dataset da conta de anúncio %(name)s: %(dataset)s."),
+    "cost_set": marked("%(actor)s mudou um custo do relatório: %(label)s."),
+    "cost_removed": marked("%(actor)s removeu um custo do relatório: %(label)s."),
+    "fx_rates_set": marked("%(actor)s registrou cotações de %(currency)s em %(into)s; dias: %(days)s."),
+    "fx_rates_removed": marked("%(actor)s removeu cotações de %(currency)s em %(into)s; dias: %(days)s."),
     "number_connected": marked("%(actor)s conectou o número do WhatsApp %(name)s com o token dele."),
     "number_judged": marked("A situação do token do número %(name)s mudou para %(status)s: %(why)s"),
 }
