@@ -53,7 +53,10 @@ class Sum:
 
 @dataclass(frozen=True)
 class Asked:
-    """Which sums. Both days are included; level: of LEVELS; basis: of BASES; zone: of what no known ad led to."""
+    """Which sums. Both days are included; level: of LEVELS; basis: of BASES; zone: of what no known ad led to.
+
+    everywhere: count all people by the days of `zone`, as totals over several zones do.
+    """
 
     since: date
     until: date
@@ -61,6 +64,7 @@ class Asked:
     basis: str = "sale"
     by_day: bool = False
     zone: str = HOME
+    everywhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,9 @@ class _Table:
         if credit and credit[1].kind == AD_KIND:
             ad = self._world.get(AdObject, credit[1].ad_id)
         special = credit[1].kind if credit else ORGANIC_KIND
-        zone = self._world.get(AdAccount, ad.account_id).zone if ad else self._asked.zone
+        zone = self._asked.zone
+        if ad and not self._asked.everywhere:
+            zone = self._world.get(AdAccount, ad.account_id).zone
         begun = credit[0] if credit else case.opened_at
         for fact in _facts(case, now):
             day = day_of(fact.at if self._asked.basis == "sale" else begun, zone)
