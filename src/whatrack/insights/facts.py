@@ -13,6 +13,7 @@ import msgspec
 from psycopg.rows import class_row
 
 from whatrack.db import Connection
+from whatrack.insights import rollups
 
 # Days that begin to be kept. What is there stays as it is.
 OPEN: LiteralString = """
@@ -164,6 +165,7 @@ async def _replace_facts(conn: Connection, account: Account, days: Sequence[Fetc
     rows = sum(len(each.facts) for each in days)
     if written != rows:
         raise RuntimeError(f"{rows - written} rows name ads that the catalog does not have")
+    await rollups.replace_days(conn, account.organization_id, account.ref, dates)
 
 
 def _columns(days: Sequence[FetchedDay]) -> dict[str, Any]:
