@@ -38,7 +38,7 @@ async def fetched(played: Played, *, again: bool = False) -> None:
     path = "/api/v1/meta-ads/sync"
     if again:
         await rows(played.db, "UPDATE insight_accounts SET asked_at = NULL RETURNING 1")
-        async with played.session.post(path, headers=played.headers) as answer:
+        async with played.session.post(path, json={"days": 28}, headers=played.headers) as answer:
             assert answer.status == 202, await answer.text()
 
     async def is_whole() -> bool:
@@ -165,6 +165,20 @@ def summed(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def apart(one: Told, other: Told) -> Told:
+    """Where two answers differ: row, quantity, both numbers."""
+    nothing: dict[str, Any] = {}
+    return {
+        key: {
+            name: (one.get(key, nothing).get(name, 0), other.get(key, nothing).get(name, 0))
+            for name in {**one.get(key, nothing), **other.get(key, nothing)}
+            if one.get(key, nothing).get(name, 0) != other.get(key, nothing).get(name, 0)
+        }
+        for key in {**one, **other}
+        if one.get(key) != other.get(key)
+    }
+
+
 async def test_the_report_of_a_played_past_is_the_truth(db: Database, conninfo: str):
     now = await clock(db)
     today = day_of(now, HOME)
@@ -183,6 +197,14 @@ async def test_the_report_of_a_played_past_is_the_truth(db: Database, conninfo: 
             for basis in BASES:
                 for level in LEVELS:
                     found = await asked(played, since, until, level, basis)
-                    assert told(found) == truth(played, since, until, level, basis), (since, basis, level)
+                    assert apart(told(found), truth(played, since, until, level, basis)) == {}, (
+                        since,
+                        basis,
+                        level,
+                    )
                     totals = summed(truth(played, since, until, level, basis, everywhere=True).values())
-                    assert said(found.totals.amounts, own=True) == totals, (since, basis, level)
+                    assert apart({"total": said(found.totals.amounts, own=True)}, {"total": totals}) == {}, (
+                        since,
+                        basis,
+                        level,
+                    )

@@ -16,7 +16,17 @@ from whatrack.roi.ask import Ask
 from whatrack.roi.report import daily, report, tickets_behind
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
-OURS = ("leads", "conversations", "with_clid", "qualified", "sales", "revenue", "refunds", "product_cost", "fees")
+OURS = (
+    "leads",
+    "conversations",
+    "with_clid",
+    "qualified",
+    "sales",
+    "revenue",
+    "refunds",
+    "product_cost",
+    "fees",
+)
 THEIRS = ("spend", "gross_spend", "impressions", "link_clicks", "meta_conversations")
 PERIODS = [
     (date(2026, 10, 1), date(2026, 10, 30)),
@@ -69,10 +79,14 @@ async def test_every_row_and_total_is_that_of_the_independent_calculation(db: Da
                         expected[place] |= numbers
                 rows = found(answer)
                 for place in {*expected, *rows}:
-                    assert_same(rows.get(place, defaultdict(int)), expected[place], (level, basis, since, place))
+                    assert_same(
+                        rows.get(place, defaultdict(int)), expected[place], (level, basis, since, place)
+                    )
                 home = truth.told(level, since, until, basis, truth.home)
                 whole = {name: sum(numbers[name] for numbers in home.values()) for name in OURS}
-                whole |= {name: sum(n[name] for n in truth.spent(level, since, until).values()) for name in THEIRS}
+                whole |= {
+                    name: sum(n[name] for n in truth.spent(level, since, until).values()) for name in THEIRS
+                }
                 totals = {name: getattr(answer.totals.amounts, name) for name in (*OURS, *THEIRS)}
                 assert_same(totals, whole, (level, basis, since, "total"))
                 assert "zones_differ" in answer.notes
