@@ -263,6 +263,7 @@ async def test_the_openapi_document_is_whole_and_names_every_address(
     assert {(path, method) for path, methods in paths.items() for method in methods} == {
         ("/api/v1/whatsapp/webhook", "get"), ("/api/v1/whatsapp/webhook", "post"), (TICKETS, "get"), (TICKETS, "post"),
         (f"{TICKETS}/{{ticket_id}}", "get"), (f"{TICKETS}/{{ticket_id}}", "patch"), (f"{TICKETS}/{{ticket_id}}/timeline", "get"),
+        (f"{TICKETS}/{{ticket_id}}/refunds", "get"), (f"{TICKETS}/{{ticket_id}}/refunds", "post"),
         (f"{META}/connect", "get"), (f"{META}/callback", "get"), (f"{META}/connections", "get"), (f"{META}/connections", "post"),
         (f"{META}/connections/{{connection_id}}", "delete"), (f"{META}/ad-accounts", "get"), (f"{META}/ad-accounts/{{account_id}}", "get"),
         (f"{META}/ad-accounts/{{account_id}}/datasets", "get"), (f"{META}/ad-accounts/{{account_id}}/config", "put"),

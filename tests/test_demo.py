@@ -1,8 +1,9 @@
 """`whatrack demo`: from nothing to attributed tickets in one command, again and again, leaving nothing behind.
 
-Every test here runs on the folder that the one before it left.
+The months it plays are tests/test_history.py's; here they are a day or two, or none. Every test here runs on the folder that the one before it left.
 """
 
+import asyncio
 import json
 import re
 import signal
@@ -19,7 +20,8 @@ from whatrack.sandbox.machine import Sandbox
 
 pytestmark = pytest.mark.xdist_group("demo")
 
-DEMO = ("demo", "--port", "0")
+DEMO = ("demo", "--port", "0", "--days", "0")
+WITH_A_PAST = ("demo", "--port", "0", "--days", "2")
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +120,31 @@ async def test_a_demo_told_to_stop_while_it_starts_stops(
     assert ended.code in (0, 128 + signal.SIGTERM)
     assert "Traceback" not in ended.err
     assert is_stopped(folder)
+
+
+async def test_the_demo_plays_a_past_and_people_keep_coming_until_a_signal_ends_it(
+    whatrack: Commands, where: dict[str, str], folder: str
+):
+    running = whatrack.start(*WITH_A_PAST, **where)
+    await until(lambda: "Ctrl-C" in running.texts()[0], running)
+    said = running.texts()[0]
+    found = re.search(r"Bearer (\S+)' (http://127\.0\.0\.1:\d+)(/api/v1/tickets)", said)
+    assert found
+    headers = {"Authorization": f"Bearer {found[1]}"}
+    seen: list[str] = []
+    async with aiohttp.ClientSession(found[2]) as session:
+        for _ in range(600):
+            async with session.get(found[3], params={"limit": "1"}, headers=headers) as answer:
+                seen.append((await answer.json())["data"][0]["id"])
+            if len(set(seen)) > 1:
+                break
+            await asyncio.sleep(0.1)
+    running.send(signal.SIGINT)
+    ended = running.end()
+
+    assert len(set(seen)) > 1
+    assert "2 days of Clínica Sorriso, Clínica Sorriso Manaus, Horizonte US: " in said
+    assert re.search(r"^  deliveries: \d+$", said, re.MULTILINE)
+    assert re.search(r"^Played in \d+ s;", said, re.MULTILINE)
+    assert (ended.code, is_stopped(folder)) == (0, True)
+    assert "Traceback" not in ended.err

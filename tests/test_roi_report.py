@@ -5,15 +5,14 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.roi_world import CENT, SINCE, UNTIL, Truth, make_world
 from whatrack.db import Database
-from whatrack.roi import facts, metrics
+from whatrack.roi import facts
 from whatrack.roi.answers import Report
 from whatrack.roi.ask import Ask
-from whatrack.roi.report import daily, report, tickets_behind
+from whatrack.roi.report import report
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
 OURS = (

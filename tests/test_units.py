@@ -1,8 +1,8 @@
 """Money, phones and ids: values with a meaning of their own."""
 
 import os
-from uuid import UUID
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from hypothesis import given

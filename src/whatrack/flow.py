@@ -259,8 +259,9 @@ async def move_ticket(
     if after != before:
         moved = (before.stage_id, before.status) != (after.stage_id, after.status)
         action: audit.Action = "ticket_moved" if moved else "ticket_valued"
-        await _write_move(conn, before, after, by_id, actor=actor, now=now, action=action)
-        await outbox.moved(conn, before, after, by_id[after.stage_id], now=now, hold=hold)
+        at = change.happened_at or now
+        await _write_move(conn, before, after, by_id, actor=actor, at=at, now=now, action=action)
+        await outbox.moved(conn, before, after, by_id[after.stage_id], at=at, now=now, hold=hold)
     return after
 
 
@@ -290,7 +291,9 @@ async def undo_move(
     restored = taken_back(ticket, move.before)
     if restored.stage_id not in by_id:
         raise Refused("too_late", "The stage it came from was removed meanwhile: move the ticket again.")
-    await _write_move(conn, ticket, restored, by_id, actor=actor, now=now, action="ticket_move_undone")
+    await _write_move(
+        conn, ticket, restored, by_id, actor=actor, at=now, now=now, action="ticket_move_undone"
+    )
     await outbox.undone(conn, ticket, restored, now=now)
     return restored
 
@@ -311,6 +314,7 @@ async def _write_move(
     by_id: dict[UUID, stages.Stage],
     *,
     actor: str,
+    at: datetime,
     now: datetime,
     action: audit.Action,
 ) -> None:
@@ -318,7 +322,7 @@ async def _write_move(
         refunds.check_still_fit(after, await refunds.of_ticket(conn, after.organization_id, after.id))
     pair = (by_id[before.stage_id], by_id[after.stage_id])
     is_undo = action == "ticket_move_undone"
-    await ticket_moves.write_move(conn, before, after, pair, actor=actor, now=now, is_undo=is_undo)
+    await ticket_moves.write_move(conn, before, after, pair, actor=actor, at=at, now=now, is_undo=is_undo)
     told = {
         "from": pair[0].name,
         "to": pair[1].name,

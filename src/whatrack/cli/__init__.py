@@ -134,10 +134,17 @@ async def _work(settings: Settings, conninfo: str) -> None:
 @cli.command()
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--exit", "leave", is_flag=True, help="End after printing the tickets instead of serving on.")
-def demo(port: int, leave: bool) -> None:
-    """Start on a fresh database of its own, send sample ad clicks, print the tickets that came out."""
+@click.option(
+    "--days",
+    default=sample.DAYS,
+    show_default=True,
+    type=click.IntRange(0, 100),
+    help="How much of the past to play.",
+)
+def demo(port: int, leave: bool, days: int) -> None:
+    """Start on a fresh database of its own, send sample ad clicks, print the tickets, then play a clinic's months."""
     configure_logging("warning")
-    sample.run(bind("127.0.0.1", port), run_server, leave=leave)
+    sample.run(bind("127.0.0.1", port), run_server, leave=leave, days=days)
 
 
 @cli.command()

@@ -82,18 +82,25 @@ WHERE organization_id = %s AND id = ANY(%s) AND (status = 'open' OR close_reason
 
 
 async def moved(
-    conn: Connection, before: Record, after: Record, stage: Stage, *, now: datetime, hold: timedelta = NO_HOLD
+    conn: Connection,
+    before: Record,
+    after: Record,
+    stage: Stage,
+    *,
+    at: datetime,
+    now: datetime,
+    hold: timedelta = NO_HOLD,
 ) -> None:
     """Owe what a move owes, and take back or correct what it changes of a sale that Meta has not heard of.
 
-    stage: where the ticket is now. hold: how long the move can be undone before anything is sent.
+    stage: where the ticket is now. at: when the move happened, now unless told afterwards. hold: how long the move can be undone before anything is sent.
     """
     if before.close_reason == "WON" and after.close_reason != "WON":
         await conn.execute(OF_SALE, _about(after, now))
     elif before.close_reason == "WON":
         corrected = {"value": after.deal_value, "currency": after.currency, "at": after.won_at}
         await conn.execute(CORRECT, {**_about(after, now), **corrected})
-    move = entered(before, after, stage, now)
+    move = entered(before, after, stage, at)
     if move is not None:
         await owe(conn, [move], now=now, hold=hold)
 
@@ -119,8 +126,8 @@ async def moved_along(
     await owe(conn, moves, now=now)
 
 
-def entered(before: Record, after: Record, stage: Stage, now: datetime) -> Entered | None:
-    """What a move into a stage owes; None when nothing was entered, or the stage has no event."""
+def entered(before: Record, after: Record, stage: Stage, at: datetime) -> Entered | None:
+    """What a move of this moment into a stage owes; None when nothing was entered, or the stage has no event."""
     where = (before.stage_id, before.status, before.close_reason)
     if stage.event_name is None or where == (after.stage_id, after.status, after.close_reason):
         return None
@@ -128,7 +135,7 @@ def entered(before: Record, after: Record, stage: Stage, now: datetime) -> Enter
         organization_id=after.organization_id,
         ticket_id=after.id,
         event_name=stage.event_name,
-        happened_at=after.won_at if after.won_at and stage.group == "WON" else now,
+        happened_at=after.won_at if after.won_at and stage.group == "WON" else at,
         value=after.deal_value,
         currency=after.currency,
         version=after.version,

@@ -1,36 +1,38 @@
-"""`whatrack demo`: a clinic's afternoon. A fresh database and a Meta of its own, ad clicks, and the tickets that come out."""
+"""`whatrack demo`: a clinic's months. A fresh database and a Meta of its own, ad clicks, and the tickets that come out.
+
+First an afternoon whose tickets are printed, then the months before it, played by Meta's webhooks and the API; then, for as long
+as the demo serves, people who click, write, are qualified and buy.
+"""
 
 import asyncio
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
-from uuid import UUID
 
 import aiohttp
 import click
-import msgspec
 import uvicorn
 
-from whatrack import embedded, flow, installation
-from whatrack.connections import number_login, upkeep
-from whatrack.connections.whatsapp_numbers import WhatsappNumber
-from whatrack.db import Database
+from whatrack import embedded, installation
+from whatrack.demo.office import Door, connect, keep_asking, open_office
+from whatrack.demo.player import Player
 from whatrack.demo.traffic import Afternoon
 from whatrack.inbox import intake
+from whatrack.sandbox.cases import Case
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.sender import as_meta_writes, signature
 from whatrack.sandbox.server import served
 from whatrack.settings import Settings, load_settings
-from whatrack.tenants import api_keys, links, members, users
-from whatrack.tenants.organizations import Organization
-from whatrack.units import new_id
-from whatrack.workers import keys_of, open_graph
 
 WAIT_S = 60.0
-ASK_EVERY_S = 3.0
+DAYS = 90
+EVERY_S = 2.0  # while it serves, something happens about so often
+BUSY_S = 4 * 3600.0  # after so long without a restart nobody comes any more, and what was begun ends
 
 Beside = Callable[[uvicorn.Server], Coroutine[Any, Any, None]]
 
@@ -50,18 +52,23 @@ class RunServer(Protocol):
         """Serve until stopped."""
 
 
-def run(listener: socket.socket, run_server: RunServer, *, leave: bool) -> None:
-    """Start anew, send the sample traffic, print the tickets, and serve on unless asked to leave."""
+def run(listener: socket.socket, run_server: RunServer, *, leave: bool, days: int = DAYS) -> None:
+    """Start anew, send the sample traffic, print the tickets, and serve on unless asked to leave.
+
+    days: how many days of the clinic's past are played, 0 for none.
+    """
     folder = demo_folder(load_settings().data_dir)
     embedded.remove(folder)
     port = listener.getsockname()[1]
     sandbox, verify_token = Sandbox(), secrets.token_urlsafe(12)
     click.echo("WhaTrack demo: starting an embedded PostgreSQL and a Meta of its own …")
+    if days:
+        sandbox.months.play(days)
     with served(sandbox) as meta:
         settings = _settings(sandbox, meta, folder, port, verify_token)
         sandbox.cast.whatsapp_app.callback_url = f"http://127.0.0.1:{port}{intake.PATH}"
         sandbox.cast.waba.subscribed.setdefault(sandbox.cast.whatsapp_app.id, "")
-        _serve(settings, listener, run_server, sandbox, meta, leave=leave)
+        _serve(settings, listener, run_server, Show(sandbox, meta, days=days, leave=leave))
 
 
 def _settings(sandbox: Sandbox, meta: str, folder: Path, port: int, verify_token: str) -> Settings:
@@ -80,32 +87,86 @@ def _settings(sandbox: Sandbox, meta: str, folder: Path, port: int, verify_token
     )
 
 
-def _serve(
-    settings: Settings,
-    listener: socket.socket,
-    run_server: RunServer,
-    sandbox: Sandbox,
-    meta: str,
-    *,
-    leave: bool,
-) -> None:
-    port = listener.getsockname()[1]
+class Show:
+    """What the demo does beside the server."""
+
+    def __init__(self, sandbox: Sandbox, meta: str, *, days: int, leave: bool) -> None:
+        self.sandbox, self.meta, self.days, self.leave = sandbox, meta, days, leave
+
+    async def run(self, server: uvicorn.Server, base: str, door: Door) -> None:
+        """From the first webhook to the last; asks the server to stop when it leaves or fails."""
+        try:
+            async with aiohttp.ClientSession(base) as session:
+                player = Player(self.sandbox, session, door.member_key, Line())
+                told = await _send_and_show(session, self.sandbox, door.member_key)
+                player.skip(self.sandbox.months.add(told))
+                if self.days:
+                    await self._play(session, player, door.member_key)
+                click.echo(_closing(base, self.meta, door, leave=self.leave))
+                if self.days and not self.leave:
+                    await self._live(player)
+        except Exception:
+            server.should_exit = True  # or nobody would hear of it before Ctrl-C
+            raise
+        if self.leave:
+            server.should_exit = True
+
+    async def _play(self, session: aiohttp.ClientSession, player: Player, key: str) -> None:
+        """The months before now."""
+        names = await connect(session, key, self.sandbox)
+        cases = len(self.sandbox.months.cases)
+        click.echo(f"\n{self.days} days of {', '.join(names)}: {cases} conversations …")
+        began = time.monotonic()
+        await player.catch_up()
+        click.echo(
+            f"Played in {time.monotonic() - began:.0f} s; every ticket by a webhook, every move by the API."
+        )
+
+    async def _live(self, player: Player) -> None:
+        """Let people come while the demo serves; a webhook or move that fails is tried no second time."""
+        ends = time.monotonic() + BUSY_S
+        player.quiet()
+        while True:
+            await asyncio.sleep(EVERY_S)
+            if time.monotonic() < ends and secrets.randbelow(2):
+                self.sandbox.months.come()
+            with suppress(aiohttp.ClientError, TimeoutError):
+                await player.catch_up(strict=False)
+
+
+def _serve(settings: Settings, listener: socket.socket, run_server: RunServer, show: Show) -> None:
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with installation.database(settings) as conninfo:
-        door = asyncio.run(_sample_organization(conninfo, settings, sandbox))
+        door = asyncio.run(open_office(conninfo, settings, show.sandbox))
 
         async def beside(server: uvicorn.Server) -> None:
+            asking = asyncio.create_task(keep_asking(conninfo, door.organization_id))
             try:
-                await _send_and_show(f"http://127.0.0.1:{port}", sandbox, door.member_key)
-                click.echo(_closing(port, meta, door, leave=leave))
-                if not leave:
-                    await _keep_asking(conninfo, door.organization_id)
-            except Exception:
-                server.should_exit = True  # or nobody would hear of it before Ctrl-C
-                raise
-            if leave:
-                server.should_exit = True
+                await show.run(server, base, door)
+                if not show.leave:
+                    await asking
+            finally:
+                asking.cancel()
 
         run_server(settings, conninfo, listener, with_workers=True, beside=beside)
+
+
+class Line:
+    """One line of the terminal that says how far it is; where no terminal is, a line now and then."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, what: str, done: int, whole: int) -> None:
+        """Say it, when it is news."""
+        if sys.stdout.isatty():
+            click.echo(f"\r  {what:<12}{done:>6} of {whole:<6}", nl=done == whole)
+            return
+        part = f"  {what}: {4 * done // whole * 25} %" if whole else ""
+        if part and part != self._said:
+            self._said = part
+            if done == whole:
+                click.echo(f"  {what}: {whole}")
 
 
 def demo_folder(data_dir: Path) -> Path:
@@ -113,78 +174,21 @@ def demo_folder(data_dir: Path) -> Path:
     return data_dir.with_name(f"{data_dir.name}-demo")
 
 
-class Door(msgspec.Struct, frozen=True):
-    """The ways in: keys of the API, and the path of a link that signs the site's sample owner in, once."""
-
-    organization_id: UUID
-    member_key: str
-    operator_key: str
-    link: str
-
-
-async def _sample_organization(conninfo: str, settings: Settings, sandbox: Sandbox) -> Door:
-    db = Database(conninfo, max_size=2)
-    await db.open()
-    organization = await flow.open_organization(
-        db, Organization(id=new_id(), name="Clínica Sorriso", slug="clinica-sorriso")
-    )
-    await _connect_number(db, settings, organization.id, sandbox)
-    async with db.installation() as conn:
-        _, member_key = await api_keys.create(conn, organization.id, "owner")
-        _, operator_key = await api_keys.create(conn, None, "operator")
-    async with db.tenant(organization.id) as conn:
-        owner = await users.create(
-            conn,
-            email="dona@clinica-sorriso.example",
-            name="Marina Alves",
-            password_hash=None,
-            is_operator=True,
-        )
-        await members.put(conn, organization.id, owner.id, "owner")
-        link = await links.make(conn, "sign_in", owner.id)
-    await db.close()
-    return Door(organization.id, member_key, operator_key, link)
-
-
-async def _connect_number(db: Database, settings: Settings, organization_id: UUID, sandbox: Sandbox) -> None:
-    """The clinic's number, proved by its token as the site would, so that its dataset is known."""
-    graph, keys = open_graph(settings), keys_of(settings, installation.sealer(settings))
-    try:
-        token, number_id = sandbox.number_token.value, sandbox.cast.number.id
-        proved = await number_login.prove(graph, keys, token, number_id, None)
-    finally:
-        await graph.close()
-    number = WhatsappNumber(organization_id, number_id, proved.waba_id, proved.display_phone)
-    await flow.register_number(db, number, proved)
-
-
-async def _keep_asking(conninfo: str, organization_id: UUID) -> None:
-    """Let the loops ask Meta how profiles are every few seconds: what is broken in the sandbox shows at once."""
-    db = Database(conninfo, max_size=1)
-    await db.open()
-    try:
-        while True:
-            await asyncio.sleep(ASK_EVERY_S)
-            async with db.tenant(organization_id) as conn:
-                await upkeep.hurry(conn, organization_id)
-    finally:
-        await db.close()
-
-
-async def _send_and_show(base: str, sandbox: Sandbox, key: str) -> None:
-    async with aiohttp.ClientSession(base) as session:
-        await _until_ready(session)
-        count = 0
-        secret = sandbox.cast.whatsapp_app.secret
-        for body in Afternoon(sandbox, int(time.time())).bodies():
-            data = as_meta_writes(body)
-            headers = {"X-Hub-Signature-256": signature(secret, data), "Content-Type": "application/json"}
-            async with session.post(intake.PATH, data=data, headers=headers) as answer:
-                answer.raise_for_status()
-            count += 1
-        click.echo(f"Sent {count} signed webhooks; each was on disk before its 200.\n")
-        tickets = await _settled(session, key)
-    click.echo(table(tickets))
+async def _send_and_show(session: aiohttp.ClientSession, sandbox: Sandbox, key: str) -> list[Case]:
+    """Send the afternoon and print its tickets; what it told."""
+    await _until_ready(session)
+    count = 0
+    afternoon = Afternoon(sandbox, int(time.time()))
+    secret = sandbox.cast.whatsapp_app.secret
+    for body in afternoon.bodies():
+        data = as_meta_writes(body)
+        headers = {"X-Hub-Signature-256": signature(secret, data), "Content-Type": "application/json"}
+        async with session.post(intake.PATH, data=data, headers=headers) as answer:
+            answer.raise_for_status()
+        count += 1
+    click.echo(f"Sent {count} signed webhooks; each was on disk before its 200.\n")
+    click.echo(table(await _settled(session, key)))
+    return afternoon.cases()
 
 
 async def _until_ready(session: aiohttp.ClientSession) -> None:
@@ -239,11 +243,10 @@ def _row(ticket: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _closing(port: int, meta: str, door: Door, *, leave: bool) -> str:
-    base = f"http://127.0.0.1:{port}"
+def _closing(base: str, meta: str, door: Door, *, leave: bool) -> str:
     lines = [
         "",
-        f"  SITE          http://localhost:{port}{door.link}   (signs you in; works once, for an hour)",
+        f"  SITE          {base.replace('127.0.0.1', 'localhost')}{door.link}   (signs you in; works once, for an hour)",
         "",
         f"  Meta          {meta}/_sandbox   (a sandbox: send traffic, break logins, see what it learned)",
         f"  webhook       {base}{intake.PATH}",

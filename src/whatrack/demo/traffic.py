@@ -1,8 +1,13 @@
-"""A clinic's afternoon as Meta would send it: taps on the sandbox's ads, with the click ids that it issued for them."""
+"""A clinic's afternoon as Meta would send it: taps on the sandbox's ads, with the click ids that it issued for them.
+
+What it tells is among the sandbox's cases too, so that the truth is whole.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
+from whatrack.demo.player import same_person
+from whatrack.sandbox.cases import AD_KIND, POST_KIND, Case, Line, Touch
 from whatrack.sandbox.machine import Sandbox
 
 Person = tuple[str, str]  # phone, name
@@ -36,6 +41,7 @@ class Afternoon:
         number = sandbox.cast.number.id
         leading_here = [ad for ad in sandbox.ads() if ad.details["number_id"] == number]
         self.cleaning, self.whitening, self.braces = leading_here[:3]
+        self._cases: dict[str, Case] = {}
 
     def bodies(self) -> Iterator[dict[str, Any]]:
         """The webhooks: ad clicks with and without click id, a post, a late one, a duplicate, a batch."""
@@ -46,7 +52,8 @@ class Afternoon:
         yield self._webhook(self._tapped(BRUNO_WITH_NINE, 3600, "E o aparelho?", braces))
         # An ad in WhatsApp Status: the ad is known, the click id is not.
         yield self._webhook(self._tapped(CARLA, 6500, "Vi no status", cleaning, in_status=True))
-        yield self._webhook(self._said(DAVI, 6000, "Vi a postagem de vocês", POST))
+        touch = Touch(POST_KIND, whitening, None)
+        yield self._webhook(self._said(DAVI, 6000, "Vi a postagem de vocês", POST, touch))
         # Elisa's newer click arrives before her older one: the late one is kept in the story and changes nothing.
         yield self._webhook(self._tapped(ELISA, 1800, "Pode ser amanhã?", braces))
         yield self._webhook(self._tapped(ELISA, 5400, "Oi, tudo bem?", whitening))
@@ -60,6 +67,12 @@ class Afternoon:
             self._tapped(HUGO, 300, "Preço do aparelho?", braces),
         )
 
+    def cases(self) -> list[Case]:
+        """Who wrote, once bodies() has told it all."""
+        for case in self._cases.values():
+            case.lines.sort(key=lambda line: line.at)
+        return list(self._cases.values())
+
     def _tapped(
         self, person: Person, ago: int, text: str, ad_id: str, *, in_status: bool = False
     ) -> dict[str, Any]:
@@ -72,14 +85,25 @@ class Afternoon:
         }
         referral = {"source_url": "https://fb.me/3cr4Wqqkv", "source_id": ad_id, "source_type": "ad", "headline": names[ad_id],
                     "body": "Fale com a gente no WhatsApp", "media_type": "image"}  # fmt: skip
+        touch = Touch(AD_KIND, ad_id, click.clid)
         return self._said(
-            person, ago, text, {**referral, **({"ctwa_clid": click.clid} if click.clid else {})}
+            person, ago, text, {**referral, **({"ctwa_clid": click.clid} if click.clid else {})}, touch
         )
 
-    def _said(self, person: Person, ago: int, text: str, referral: Referral | None = None) -> dict[str, Any]:
+    def _said(
+        self,
+        person: Person,
+        ago: int,
+        text: str,
+        referral: Referral | None = None,
+        touch: Touch | None = None,
+    ) -> dict[str, Any]:
         """One text message; `name` is taken out again by _webhook()."""
         phone, name = person
         at = self._now - ago
+        number_id = self._sandbox.cast.number.id
+        case = self._cases.setdefault(same_person(phone), Case(0, name, phone, number_id, "BRL"))
+        case.lines.append(Line(at, text, phone, touch))
         found = {
             "from": phone,
             "id": f"wamid.{phone}.{at}",

@@ -24,6 +24,7 @@ from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.pages import POLICY, STYLE, page
 from whatrack.sandbox.state import AdAccount, Dataset, Number, Person, Waba
 from whatrack.sandbox.traffic import Plan
+from whatrack.sandbox.truth import BASES, LEVELS, Asked
 
 HOME = "/_sandbox"
 Values = dict[str, Any]
@@ -45,8 +46,9 @@ def routes(sandbox: Sandbox) -> list[Route]:
     async def state(_request: Request) -> Response:
         return JSONResponse(_state(sandbox))
 
-    async def truth(_request: Request) -> Response:
-        return JSONResponse(sandbox.truth())
+    async def truth(request: Request) -> Response:
+        asked = _asked(sandbox, dict(request.query_params))
+        return JSONResponse({**sandbox.truth(), "sums": [each.as_json() for each in sandbox.sums(asked)]})
 
     async def faults(_request: Request) -> Response:
         return JSONResponse({"data": [each.as_json() for each in sandbox.faults.waiting()]})
@@ -61,6 +63,35 @@ def routes(sandbox: Sandbox) -> list[Route]:
         Route(f"{HOME}/faults", clear, methods=["DELETE"]),
         *(Route(f"{HOME}/{name}", _endpoint(sandbox, action), methods=["POST"]) for name, action in ACTIONS.items()),
     ]  # fmt: skip
+
+
+def _asked(sandbox: Sandbox, values: Values) -> Asked:
+    """Which sums: level, since, until, basis, zone, by_day; of the ads, of the last thirty days by their sales, unless said."""
+    today = sandbox.clock.today(sandbox.account.zone)
+    if unknown := values.keys() - {"level", "since", "until", "basis", "zone", "by_day"}:
+        raise bad_value(min(unknown), f"The truth has no {min(unknown)}.")
+    for name, choices in (("level", LEVELS), ("basis", BASES)):
+        if values.get(name, choices[0]) not in choices:
+            raise bad_value(name, f"Choose of {', '.join(choices)}.")
+    since = _day(values, "since", today - timedelta(days=29))
+    until = _day(values, "until", today)
+    known = {name: values[name] for name in ("level", "basis", "zone") if name in values}
+    return Asked(since, until, **known, by_day=values.get("by_day") in ("1", "true"))
+
+
+def _day(values: Values, name: str, otherwise: date) -> date:
+    try:
+        return date.fromisoformat(str(values.get(name, otherwise)))
+    except ValueError:
+        raise bad_value(name, f"Write {name} as YYYY-MM-DD.") from None
+
+
+async def _history(sandbox: Sandbox, values: Values) -> Any:
+    """Make the past: so many days of it, once."""
+    if sandbox.months.since is not None:
+        raise bad_value("days", "The past was made already: reset the sandbox first.")
+    sandbox.months.play(int(values.get("days", 90)), share=float(values.get("share", 1)))
+    return {"cases": len(sandbox.months.cases)}
 
 
 def _endpoint(sandbox: Sandbox, action: Action) -> Callable[[Request], Awaitable[Response]]:
@@ -159,11 +190,8 @@ async def _grow(sandbox: Sandbox, values: Values) -> Any:
 async def _revise(sandbox: Sandbox, values: Values) -> Any:
     account = values.get("object_id", f"act_{sandbox.account.id}")
     today = sandbox.clock.today(sandbox.account.zone)
-    try:
-        since = date.fromisoformat(str(values.get("since", today - timedelta(days=7))))
-        until = date.fromisoformat(str(values.get("until", today - timedelta(days=1))))
-    except ValueError:
-        raise bad_value("since", "Write since and until as YYYY-MM-DD.") from None
+    since = _day(values, "since", today - timedelta(days=7))
+    until = _day(values, "until", today - timedelta(days=1))
     percent = values.get("percent")
     trouble.revise(sandbox.world, str(account), since, until, None if percent is None else int(percent))
     return {"success": True}
@@ -250,6 +278,7 @@ ACTIONS: dict[str, Action] = {
     "datasets/unlink": _unlink,
     "datasets/link": _link,
     "insights/revise": _revise,
+    "history": _history,
     "traffic": _traffic,
     "signed-request": _signed_request,
     "clock": _clock,

@@ -1,6 +1,6 @@
 """What an ad delivered on a day: made up from the seed, plus the taps and sales that happened here, plus later revisions.
 
-Days are the ad account's. Today's figures grow with the hour; money is in the currency's minor units.
+Ads whose months were played delivered what sandbox/delivery.py fixed. Days are the ad account's. Today's figures grow with the hour; money is in the currency's minor units.
 """
 
 from dataclasses import astuple, dataclass, replace
@@ -9,10 +9,11 @@ from decimal import Decimal
 
 from whatrack.sandbox import chance
 from whatrack.sandbox.clock import day_of, share_of_day_gone
-from whatrack.sandbox.state import AdAccount, AdObject, Revision, World
+from whatrack.sandbox.state import AdAccount, AdObject, Delivered, Revision, World
 
 MINOR_DIGITS = {"JPY": 0, "KRW": 0, "CLP": 0}
 CLICK_COST = 137  # minor units that a tap in the sandbox adds
+SETTLES_IN_DAYS = 28
 CLICK_IMPRESSIONS = 40
 
 
@@ -66,7 +67,8 @@ def figures_of(world: World, ad: AdObject, day: date) -> Figures:
     account = world.get(AdAccount, ad.account_id)
     found = _delivered(world, ad, account, day)
     if taps := world.clicks_of_day.get((ad.id, day), 0):
-        found += Figures(taps * CLICK_IMPRESSIONS, taps, taps, taps, taps, taps * CLICK_COST)
+        cost = world.click_costs.get(ad.id, CLICK_COST)
+        found += Figures(taps * CLICK_IMPRESSIONS, taps, taps, taps, taps, taps * cost)
     found += _converted(world, ad, account, day)
     for revision in world.revisions:
         if revision.since <= day <= revision.until and _concerns(world, revision, ad):
@@ -79,6 +81,9 @@ def figures_of(world: World, ad: AdObject, day: date) -> Figures:
 def _delivered(world: World, ad: AdObject, account: AdAccount, day: date) -> Figures:
     now = world.clock()
     today = day_of(now, account.zone)
+    since, until = world.played.get(ad.id, (date.max, date.min))
+    if since <= day <= until:
+        return settled(world.delivered.get((ad.id, day)), (today - day).days)
     if not ad.first_day <= day <= min(ad.last_day or today, today):
         return NOTHING
     luck = chance.bits(world.seed, "delivery", ad.id, day.isoformat())
@@ -102,6 +107,21 @@ def _delivered(world: World, ad: AdObject, account: AdAccount, day: date) -> Fig
         impressions * (600 + price) // 1000,
     )
     return whole.scaled(share_of_day_gone(now, account.zone)) if day == today else whole
+
+
+def settled(delivered: Delivered | None, age: int) -> Figures:
+    """What Meta reports of a played day so many days later: it restates the spend until it is final."""
+    if delivered is None:
+        return NOTHING
+    lacking = delivered.drift * max(0, SETTLES_IN_DAYS - age)
+    return Figures(
+        delivered.impressions,
+        delivered.clicks,
+        delivered.link_clicks,
+        delivered.conversations,
+        delivered.conversations * 8 // 10,
+        delivered.spend - delivered.spend * lacking // (1000 * SETTLES_IN_DAYS),
+    )
 
 
 def _converted(world: World, ad: AdObject, account: AdAccount, day: date) -> Figures:

@@ -7,10 +7,12 @@ from whatrack.sandbox.build import ADS_SCOPES, WHATSAPP_SCOPES, build_world, iss
 from whatrack.sandbox.clock import Clock
 from whatrack.sandbox.faults import Faults
 from whatrack.sandbox.graph import NEWEST, Graph
+from whatrack.sandbox.history import Months
 from whatrack.sandbox.oauth import LONG_LIVES_S
 from whatrack.sandbox.reports import read
 from whatrack.sandbox.state import AD, AdAccount, AdObject, Dataset, Token
 from whatrack.sandbox.traffic import Traffic
+from whatrack.sandbox.truth import Asked, Sum, sums
 
 
 class Sandbox:
@@ -27,6 +29,7 @@ class Sandbox:
         self.faults = Faults()
         self.graph = Graph(self.world, self.faults)
         self.traffic = Traffic(self.world)
+        self.months = Months(self.world)
         cast = self.cast
         self.token: Token = issue_token(
             self.world, cast.ads_app, cast.thiago, (*ADS_SCOPES, *WHATSAPP_SCOPES), LONG_LIVES_S
@@ -81,7 +84,7 @@ class Sandbox:
         return read(self.world, account, {"level": AD, "time_range": week, "fields": fields})
 
     def truth(self) -> dict[str, Any]:
-        """The true answer: who came from which ad, and what Meta learned."""
+        """The true answer: who came from which ad, what Meta learned, and what became of the people of played months."""
         learned = [
             {
                 "dataset_id": each.dataset_id,
@@ -94,4 +97,13 @@ class Sandbox:
             }
             for each in self.world.learned
         ]
-        return {"contacts": [each.as_json() for each in self.traffic.contacts], "events": learned}
+        now = self.clock()
+        return {
+            "contacts": [each.as_json() for each in self.traffic.contacts],
+            "events": learned,
+            "cases": [each.as_json(now) for each in self.months.cases if each.opened_at <= now],
+        }
+
+    def sums(self, asked: Asked) -> list[Sum]:
+        """What ads cost and what came of them, to the cent."""
+        return sums(self.world, self.months.cases, asked)

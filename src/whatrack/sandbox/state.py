@@ -179,6 +179,21 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class Delivered:
+    """What an ad delivered on a day of played months, once settled. spend: minor units.
+
+    drift: by how many thousandths spend was still too low on the day itself; the rest of it comes within 28 days.
+    """
+
+    impressions: int
+    clicks: int
+    link_clicks: int
+    conversations: int
+    spend: int
+    drift: int
+
+
+@dataclass(frozen=True)
 class Revision:
     """Figures that Meta changed afterwards: by `percent`, or gone when it is None."""
 
@@ -234,6 +249,11 @@ class World:
         self.learned: list[Learned] = []
         self.learned_of_day: dict[tuple[str, date], list[Learned]] = {}
         self.revisions: list[Revision] = []
+        self.played: dict[str, tuple[date, date]] = {}  # ad → the days whose figures are those in `delivered`
+        self.delivered: dict[tuple[str, date], Delivered] = {}
+        self.click_costs: dict[
+            str, int
+        ] = {}  # ad → what a further tap adds to its spend, where it is not the usual
         self.sent: list[dict[str, Any]] = []  # messages the business sent through the API
         self._children: dict[str, list[AdObject]] = {}
         self._serial = 0

@@ -87,7 +87,7 @@ def new_record(
 class Change(msgspec.Struct, frozen=True):
     """What is asked for; None leaves as it is. version: the ticket's as the asker last saw it.
 
-    no_value: take the value away, which a won ticket refuses.
+    no_value: take the value away, which a won ticket refuses. happened_at: when the move was made, if it is told afterwards.
     """
 
     stage: Stage | None = None
@@ -97,6 +97,7 @@ class Change(msgspec.Struct, frozen=True):
     won_at: datetime | None = None
     lost_reason: str | None = None
     version: int | None = None
+    happened_at: datetime | None = None
 
 
 def check_version(ticket: Record, version: int | None) -> None:
@@ -117,6 +118,7 @@ def taken_back(ticket: Record, before: Before) -> Record:
 def apply(ticket: Record, change: Change, current: Stage, now: datetime) -> Record:
     """The ticket after the change; the same object when nothing changes. Raises Refused, naming the field."""
     check_version(ticket, change.version)
+    at = moment_of(ticket, change, now)
     stage = change.stage or current
     valued = msgspec.structs.replace(
         ticket,
@@ -130,14 +132,28 @@ def apply(ticket: Record, change: Change, current: Stage, now: datetime) -> Reco
         raise bad_value("lost_reason", "lost_reason goes with a stage of the group LOST.")
     match stage.group if change.stage else None:
         case "ACTIVE":
-            changed = _active(valued, now)
+            changed = _active(valued, at)
         case "LOST":
-            changed = _lost(valued, change, now)
+            changed = _lost(valued, change, at)
         case "WON":
-            changed = _won(valued, change, now)
+            changed = _won(valued, change, at)
         case _:
-            changed = _edited(valued, change, stage, now)
+            changed = _edited(valued, change, stage, at)
     return ticket if changed == ticket else msgspec.structs.replace(changed, version=ticket.version + 1)
+
+
+def moment_of(ticket: Record, change: Change, now: datetime) -> datetime:
+    """When the change happened: now, unless it is told afterwards. Refused before the ticket, after now, or without a move."""
+    at = change.happened_at
+    if at is None:
+        return now
+    if change.stage is None:
+        raise bad_value("happened_at", "happened_at goes with a move: name the stage.")
+    if at > now:
+        raise bad_value("happened_at", "A move cannot lie in the future.")
+    if at < ticket.opened_at:
+        raise bad_value("happened_at", "A move cannot come before its ticket.")
+    return at
 
 
 def _value(ticket: Record, change: Change) -> Decimal | None:
@@ -199,6 +215,6 @@ def _check_won_at(ticket: Record, change: Change, now: datetime) -> None:
     if change.won_at is None:
         return
     if change.won_at > now:
-        raise bad_value("won_at", "A sale cannot lie in the future.")
+        raise bad_value("won_at", "A sale cannot lie in the future, nor after the move that tells it.")
     if change.won_at < ticket.opened_at:
         raise bad_value("won_at", "A sale cannot come before its ticket.")

@@ -82,10 +82,14 @@ async def write_move(
     stages: tuple[Stage, Stage],
     *,
     actor: str,
+    at: datetime,
     now: datetime,
     is_undo: bool = False,
 ) -> None:
-    """Write a changed ticket and, when it moved or its status changed, the move. What an undo did is not undone again."""
+    """Write a changed ticket and, when it moved or its status changed, the move, which happened at `at` and is told now.
+
+    What an undo did is not undone again.
+    """
     try:
         await conn.execute(UPDATE, {**msgspec.structs.asdict(after), "now": now})
     except errors.UniqueViolation as error:
@@ -101,7 +105,7 @@ async def write_move(
     ):
         return
     old, new = stages
-    happened_at = after.won_at if new.group == "WON" and after.won_at else now
+    happened_at = after.won_at if new.group == "WON" and after.won_at else at
     values = [after.organization_id, new_id(), after.id, old.id, new.id, old.name, new.name, after.deal_value]
     was = None if is_undo else msgspec.json.encode(Before.of(before)).decode()
     more = [after.currency, after.lost_reason, happened_at, now, actor, was, after.version, is_undo]

@@ -94,10 +94,10 @@ async def give(
     amount: Decimal,
     reason: str,
     at: datetime | None,
-    version: int,
+    version: int | None,
     actor: str,
 ) -> UUID:
-    """Write down money given back on a won ticket. at: None for now. Refused `stale` when version is not the ticket's."""
+    """Write down money given back on a won ticket. at: None for now. Refused `stale` when a version is given and not the ticket's."""
     ticket = await people.one(conn, organization_id, ticket_id, lock=True)
     check_version(ticket, version)
     earlier = await of_ticket(conn, organization_id, ticket_id)

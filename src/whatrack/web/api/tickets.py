@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import msgspec
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -13,6 +14,7 @@ from whatrack.board import events, timeline
 from whatrack.board import tickets as board
 from whatrack.board.query import Query as TicketQuery
 from whatrack.db import Connection
+from whatrack.tickets import refunds
 from whatrack.tickets.moves import Change
 from whatrack.tickets.stages import Stage, all_stages, find_stage
 from whatrack.units import parse_currency, parse_money
@@ -191,6 +193,10 @@ class Move(BaseModel):
     currency: str | None = None
     won_at: Moment | None = None
     lost_reason: NoNul | None = None
+    happened_at: Moment | None = Field(
+        None,
+        description="when the move was made, if it is told afterwards; a sale's won_at when that is left out",
+    )
     version: int | None = None
 
     def change(self, stages: list[Stage]) -> Change:
@@ -202,8 +208,37 @@ class Move(BaseModel):
             currency=None if self.currency is None else parse_currency(self.currency, "currency"),
             won_at=self.won_at,
             lost_reason=self.lost_reason,
+            happened_at=self.happened_at,
             version=self.version,
         )
+
+
+class NewRefund(BaseModel):
+    """Money given back on a won ticket, in the currency of the sale. version as in a move."""
+
+    model_config = ConfigDict(extra="forbid")
+    amount: str = Field(description='a plain decimal, such as "199.90"')
+    reason: NoNul = ""
+    refunded_at: Moment | None = Field(None, description="now when left out; not before the sale")
+    version: int | None = None
+
+
+class Refund(BaseModel):
+    """One repayment."""
+
+    id: UUID
+    amount: Decimal
+    currency: str
+    reason: str
+    refunded_at: datetime
+    created_at: datetime
+
+
+class RefundPage(BaseModel):
+    """The ticket's refunds, oldest first."""
+
+    data: list[Refund]
+    next: str | None = None
 
 
 class NewTicket(Move):
@@ -268,6 +303,36 @@ async def move_ticket(db: Db, who: Member, ticket_id: UUID, move: Move) -> dict[
     async with db.tenant(who.organization_id) as conn:
         await flow.move_ticket(conn, who.organization_id, ticket_id, move.change, actor=who.actor)
         return await _whole(conn, who, ticket_id)
+
+
+@router.get("/{ticket_id}/refunds", response_model=RefundPage, responses=OF_ONE)
+async def list_refunds(db: Db, who: Member, ticket_id: UUID) -> dict[str, Any]:
+    """What was given back."""
+    async with db.tenant(who.organization_id) as conn:
+        await board.one(conn, who.organization_id, ticket_id, phones=False)
+        found = await refunds.of_ticket(conn, who.organization_id, ticket_id)
+    return {"data": [msgspec.structs.asdict(each) for each in found], "next": None}
+
+
+@router.post(
+    "/{ticket_id}/refunds", response_model=Refund, status_code=201, responses={**OF_ONE, **OF_CHANGE}
+)
+async def add_refund(db: Db, who: Member, ticket_id: UUID, new: NewRefund) -> dict[str, Any]:
+    """Write down money given back. 409 `not_won`, `stale`; 422 when it is more than was paid, or dated before the sale."""
+    who.require("agent")
+    async with db.tenant(who.organization_id) as conn:
+        refund_id = await refunds.give(
+            conn,
+            who.organization_id,
+            ticket_id,
+            amount=parse_money(new.amount, "amount"),
+            reason=new.reason,
+            at=new.refunded_at,
+            version=new.version,
+            actor=who.actor,
+        )
+        found = await refunds.of_ticket(conn, who.organization_id, ticket_id)
+    return msgspec.structs.asdict(next(each for each in found if each.id == refund_id))
 
 
 @router.get("/{ticket_id}/timeline", response_model=TimelinePage, responses=OF_ONE)

@@ -1,0 +1,108 @@
+"""The demo's organization: two numbers that their own token proved, and two profiles connected as a person would, by the API."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import msgspec
+
+from whatrack import flow, installation
+from whatrack.connections import number_login, upkeep
+from whatrack.connections.whatsapp_numbers import WhatsappNumber
+from whatrack.db import Database
+from whatrack.sandbox.build import ADS_SCOPES, WHATSAPP_SCOPES, issue_token
+from whatrack.sandbox.machine import Sandbox
+from whatrack.settings import Settings
+from whatrack.tenants import api_keys, links, members, users
+from whatrack.tenants.organizations import Organization
+from whatrack.units import new_id
+from whatrack.workers import keys_of, open_graph
+
+META = "/api/v1/meta-ads"
+DAY_S = 86_400
+ASK_EVERY_S = 3.0
+
+
+class Door(msgspec.Struct, frozen=True):
+    """The ways in: keys of the API, and the path of a link that signs the site's sample owner in, once."""
+
+    organization_id: UUID
+    member_key: str
+    operator_key: str
+    link: str
+
+
+async def open_office(conninfo: str, settings: Settings, sandbox: Sandbox) -> Door:
+    """The clinic, its owner, and its numbers, live."""
+    db = Database(conninfo, max_size=2)
+    await db.open()
+    organization = await flow.open_organization(
+        db, Organization(id=new_id(), name="Clínica Sorriso", slug="clinica-sorriso")
+    )
+    await _numbers(db, settings, sandbox, organization)
+    async with db.installation() as conn:
+        _, member_key = await api_keys.create(conn, organization.id, "owner")
+        _, operator_key = await api_keys.create(conn, None, "operator")
+    async with db.tenant(organization.id) as conn:
+        owner = await users.create(
+            conn,
+            email="dona@clinica-sorriso.example",
+            name="Marina Alves",
+            password_hash=None,
+            is_operator=True,
+        )
+        await members.put(conn, organization.id, owner.id, "owner")
+        link = await links.make(conn, "sign_in", owner.id)
+    await db.close()
+    return Door(organization.id, member_key, operator_key, link)
+
+
+async def _numbers(db: Database, settings: Settings, sandbox: Sandbox, organization: Organization) -> None:
+    """Both numbers, each proved by the sandbox's token, which makes their datasets too."""
+    keys, graph = keys_of(settings, installation.sealer(settings)), open_graph(settings)
+    for number in (sandbox.cast.number, sandbox.cast.other_number):
+        found = await number_login.prove(graph, keys, sandbox.number_token.value, number.id, number.waba_id)
+        live = WhatsappNumber(organization.id, number.id, number.waba_id, number.display)
+        await flow.register_number(db, live, found)
+    await graph.close()
+
+
+async def keep_asking(conninfo: str, organization_id: UUID) -> None:
+    """Let the loops ask Meta how profiles are every few seconds: what is broken in the sandbox shows at once."""
+    db = Database(conninfo, max_size=1)
+    await db.open()
+    try:
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            async with db.tenant(organization_id) as conn:
+                await upkeep.hurry(conn, organization_id)
+    finally:
+        await db.close()
+
+
+async def connect(session: aiohttp.ClientSession, key: str, sandbox: Sandbox) -> list[str]:
+    """Connect Thiago and Viviane by pasted tokens, and turn on the accounts that advertise; the names of those."""
+    cast = sandbox.cast
+    scopes = (*ADS_SCOPES, *WHATSAPP_SCOPES)
+    viviane = issue_token(sandbox.world, cast.ads_app, cast.viviane, scopes, 58 * DAY_S)
+    headers = {"Authorization": f"Bearer {key}"}
+    for token in (sandbox.token, viviane):
+        await _ask(session, "POST", "/connections", headers, {"access_token": token.value})
+    datasets = (cast.waba.dataset_id, cast.waba.dataset_id, cast.other_waba.dataset_id)
+    names = []
+    for account_id, dataset in zip(cast.thiago.account_ids, datasets, strict=True):
+        path = f"/ad-accounts/act_{account_id}"
+        found = await _ask(session, "GET", path, headers)
+        wanted = {"is_active": True, "pixel_id": dataset, "version": found["version"]}
+        names.append((await _ask(session, "PUT", f"{path}/config", headers, wanted))["ad_account_name"])
+    return names
+
+
+async def _ask(
+    session: aiohttp.ClientSession, method: str, path: str, headers: dict[str, str], body: Any = None
+) -> Any:
+    async with session.request(method, f"{META}{path}", json=body, headers=headers) as answer:
+        if answer.status >= 400:
+            raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
+        return await answer.json()

@@ -1,0 +1,210 @@
+"""A clinic's past, played into the product: the report says what the sandbox knows to be true, to the cent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from tests.playing import Played, a_played_office
+from tests.support import rows
+from tests.test_history import clock
+from whatrack.db import Database
+from whatrack.roi import rates
+from whatrack.roi.ask import Ask
+from whatrack.roi.metrics import Amounts
+from whatrack.roi.report import Report, report
+from whatrack.sandbox.clock import day_of
+from whatrack.sandbox.state import AdAccount, AdObject
+from whatrack.sandbox.truth import BASES, HOME, LEVELS, Asked, Sum
+
+RATE = {"BRL": 1, "USD": 5}  # whole, so that cents stay cents
+COUNTS = (
+    "impressions",
+    "clicks",
+    "link_clicks",
+    "meta_conversations",
+    "meta_leads",
+    "meta_purchases",
+    "leads",
+    "qualified",
+    "sales",
+)
+Told = dict[str, dict[str, Any]]
+
+
+async def fetched(played: Played, *, again: bool = False) -> None:
+    """Wait until every due day came whole. again: ask for the last days anew first."""
+    path = "/api/v1/meta-ads/sync"
+    if again:
+        await rows(played.db, "UPDATE insight_accounts SET asked_at = NULL RETURNING 1")
+        async with played.session.post(path, json={"days": 28}, headers=played.headers) as answer:
+            assert answer.status == 202, await answer.text()
+
+    async def is_whole() -> bool:
+        async with played.session.get(path, headers=played.headers) as answer:
+            found = await answer.json()
+        everyone = [
+            each["whole_at"] and not each["due"] and not each["missing"] for each in found["accounts"]
+        ]
+        return len(everyone) == 3 and all(everyone) and not found["running"]
+
+    await until(is_whole)
+
+
+async def until(comes: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what the service's loops bring about."""
+    async with asyncio.timeout(60):
+        for _ in range(10_000):
+            if await comes():
+                return
+            await asyncio.sleep(0.1)
+
+
+async def settled(played: Played) -> None:
+    """Wait until Meta heard what it is owed, and every ad was looked up."""
+    waiting = """SELECT (SELECT count(*) FROM meta_conversion_events WHERE status = 'PENDING')
+                      + (SELECT count(*) FROM ticket_tracking WHERE meta_enrichment_status = 'PENDING') AS count"""
+
+    async def is_settled() -> bool:
+        return (await rows(played.db, waiting))[0]["count"] == 0
+
+    await until(is_settled)
+
+
+async def enter_rates(played: Played, days: Iterable[date]) -> None:
+    organization_id = await organization(played)
+    worth = dict.fromkeys(days, Decimal(RATE["USD"]))
+    async with played.db.tenant(organization_id) as conn:
+        await rates.put(conn, organization_id, "USD", "BRL", worth, actor="system")
+
+
+async def organization(played: Played) -> Any:
+    return (await rows(played.db, "SELECT id FROM organizations"))[0]["id"]
+
+
+async def asked(played: Played, since: date, until: date, level: str, basis: str) -> Report:
+    organization_id = await organization(played)
+    ask = Ask(level=level, since=since, until=until, basis=basis, limit=1000, spent_only=False)  # type: ignore[arg-type] # of LEVELS, BASES
+    async with played.db.tenant(organization_id) as conn:
+        return await report(conn, organization_id, ask, datetime.fromtimestamp(played.sandbox.clock(), UTC))
+
+
+def said(amounts: Amounts, *, own: bool) -> dict[str, Any]:
+    """A row of the report, in cents."""
+    found: dict[str, Any] = {name: getattr(amounts, name) or 0 for name in COUNTS}
+    money = {
+        name: int((getattr(amounts, name) or 0) * 100)
+        for name in ("spend", "meta_purchase_value", "revenue", "refunds")
+    }
+    assert own or amounts.spend is None
+    return {**found, **money}
+
+
+def true(sums: Iterable[Sum]) -> dict[str, Any]:
+    """Rows of the truth together, in cents of the report's currency."""
+    found: dict[str, Any] = dict.fromkeys((*COUNTS, "spend", "meta_purchase_value", "revenue", "refunds"), 0)
+    for row in sums:
+        rate = RATE.get(row.currency or "BRL", 1)
+        for name in COUNTS:
+            found[name] += getattr(row, name)
+        for name in ("spend", "meta_purchase_value"):
+            found[name] += getattr(row, name) * rate
+        for name in ("revenue", "refunds"):
+            found[name] += sum(RATE[currency] * minor for currency, minor in getattr(row, name).items())
+    return found
+
+
+def truth(
+    played: Played, since: date, until: date, level: str, basis: str, *, everywhere: bool = False
+) -> Told:
+    """By kind and id as the report names them; what accounts nobody sees led to is one row, without figures."""
+    seen = set(played.sandbox.cast.thiago.account_ids)
+    found: dict[str, list[Sum]] = {}
+    for row in played.sandbox.sums(Asked(since, until, level, basis, everywhere=everywhere)):
+        node = played.sandbox.world.nodes.get(row.id)
+        account = (
+            node.id
+            if isinstance(node, AdAccount)
+            else node.account_id
+            if isinstance(node, AdObject)
+            else None
+        )
+        if account is None:
+            key = row.kind
+        elif account in seen:
+            key = f"act_{row.id}" if level == "account" else row.id
+        else:
+            key, row = "unconnected", without_figures(row)
+        found.setdefault(key, []).append(row)
+    return {key: told for key, each in found.items() if any((told := true(each)).values())}
+
+
+def without_figures(row: Sum) -> Sum:
+    return Sum(
+        row.kind,
+        row.id,
+        leads=row.leads,
+        qualified=row.qualified,
+        sales=row.sales,
+        revenue=row.revenue,
+        refunds=row.refunds,
+    )
+
+
+def told(found: Report) -> Told:
+    rows = {row.id: said(row.amounts, own=True) for row in found.rows}
+    rows |= {row.kind: said(row.amounts, own=False) for row in found.special}
+    return {key: row for key, row in rows.items() if any(row.values())}
+
+
+def summed(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for row in rows:
+        found = {name: found.get(name, 0) + row[name] for name in row}
+    return found
+
+
+def apart(one: Told, other: Told) -> Told:
+    """Where two answers differ: row, quantity, both numbers."""
+    nothing: dict[str, Any] = {}
+    return {
+        key: {
+            name: (one.get(key, nothing).get(name, 0), other.get(key, nothing).get(name, 0))
+            for name in {**one.get(key, nothing), **other.get(key, nothing)}
+            if one.get(key, nothing).get(name, 0) != other.get(key, nothing).get(name, 0)
+        }
+        for key in {**one, **other}
+        if one.get(key) != other.get(key)
+    }
+
+
+async def test_the_report_of_a_played_past_is_the_truth(db: Database, conninfo: str):
+    now = await clock(db)
+    today = day_of(now, HOME)
+    async with a_played_office(db, conninfo, now, days=45, share=0.4) as played:
+        await played.player.catch_up()
+        await settled(played)
+        await enter_rates(played, (today - timedelta(days=back) for back in range(-2, 60)))
+        await fetched(played)
+        await fetched(played, again=True)  # Meta has heard of sales since
+
+        for since, until in (
+            (today - timedelta(days=29), today),
+            (today - timedelta(days=7), today - timedelta(days=1)),
+            (today, today),
+        ):
+            for basis in BASES:
+                for level in LEVELS:
+                    found = await asked(played, since, until, level, basis)
+                    assert apart(told(found), truth(played, since, until, level, basis)) == {}, (
+                        since,
+                        basis,
+                        level,
+                    )
+                    totals = summed(truth(played, since, until, level, basis, everywhere=True).values())
+                    assert apart({"total": said(found.totals.amounts, own=True)}, {"total": totals}) == {}, (
+                        since,
+                        basis,
+                        level,
+                    )
