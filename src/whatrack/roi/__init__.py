@@ -1,1 +1,1 @@
-"""What each real earned: the report, what it is made of, and who looks at it."""
+"""What each real spent on ads earned: the report, its costs and rates, the comparison with Meta, and the export."""

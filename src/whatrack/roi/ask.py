@@ -1,0 +1,89 @@
+"""What a reader asks of the report: every choice that the page's address, the API and the export can make. Pure."""
+
+from datetime import date, timedelta
+from typing import Literal, get_args
+
+import msgspec
+
+from whatrack.errors import bad_value
+from whatrack.roi.metrics import SORTS
+
+Level = Literal["account", "campaign", "adset", "ad"]
+Basis = Literal["sale", "click"]
+Status = Literal["active", "paused", "archived", "other"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+BASES: tuple[Basis, ...] = get_args(Basis)
+STATUSES: tuple[Status, ...] = get_args(Status)
+MAX_DAYS = 1100  # three years and a few days
+MAX_LIMIT = 1000
+
+
+class Within(msgspec.Struct, frozen=True):
+    """A row whose children are asked for. id: ad_account_id ("act_…") for account, else Meta's id."""
+
+    kind: Literal["account", "campaign", "adset"]
+    id: str
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One report. since, until: both inclusive, days of each account's zone for its row and of the organization's in totals.
+
+    basis: sale (leads by first message, qualified by first qualification, sales by win) or click (all by the last touch).
+    accounts: ad_account_id; profiles: ids of meta_connections; statuses: of the row itself, as Meta last told; empty: all.
+    spent_only hides rows without spend, unless they have tickets. sort: a name of metrics.SORTS, or "name".
+    currency: what money is shown in; None: the organization's base currency. compare: the previous period's totals too.
+    """
+
+    level: Level
+    since: date
+    until: date
+    basis: Basis = "sale"
+    accounts: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    spent_only: bool = True
+    text: str = ""
+    within: tuple[Within, ...] = ()
+    sort: str = "spend"
+    descending: bool = True
+    offset: int = 0
+    limit: int = 100
+    currency: str | None = None
+    compare: bool = False
+
+    @property
+    def days(self) -> int:
+        """How many days the period has."""
+        return (self.until - self.since).days + 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is filtered by account, so that tickets without an ad of ours belong to the answer."""
+        return not (self.accounts or self.profiles or self.statuses or self.text.strip() or self.within)
+
+
+def check(ask: Ask) -> Ask:
+    """The same ask; Refused (422) naming the field that cannot be."""
+    if ask.until < ask.since:
+        raise bad_value("until", "The period ends before it begins.")
+    if ask.days > MAX_DAYS:
+        raise bad_value("since", f"A period has at most {MAX_DAYS} days.")
+    if ask.level not in LEVELS:
+        raise bad_value("level", f"Use one of {', '.join(LEVELS)}.")
+    if ask.basis not in BASES:
+        raise bad_value("basis", f"Use one of {', '.join(BASES)}.")
+    if ask.sort != "name" and ask.sort not in SORTS:
+        raise bad_value("sort", f"Use one of name, {', '.join(SORTS)}.")
+    if any(status not in STATUSES for status in ask.statuses):
+        raise bad_value("status", f"Use one of {', '.join(STATUSES)}.")
+    if not 1 <= ask.limit <= MAX_LIMIT or ask.offset < 0:
+        raise bad_value("limit", f"A page has 1 to {MAX_LIMIT} rows.")
+    return ask
+
+
+def previous(ask: Ask) -> Ask:
+    """The same question about as many days, right before."""
+    until = ask.since - timedelta(days=1)
+    return msgspec.structs.replace(
+        ask, since=until - timedelta(days=ask.days - 1), until=until, compare=False
+    )

@@ -1,0 +1,236 @@
+"""Every number of the report: the quantities that add up, and the formulas over them. Pure; nothing is ever averaged.
+
+Money is Decimal, in units of the report's currency, whole cents per fact, so that sums agree to the cent; only what is
+grossed up for tax has more places, and is rounded where it is shown. A ratio without denominator is None, shown as "—".
+Fractions are fractions: 0.12 is 12 %.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import reduce
+from typing import Any
+
+import msgspec
+
+Number = Decimal | int
+
+
+class Amounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What was counted. None: does not apply or is not known (a row without an ad has no spend), and adds nothing.
+
+    spend: net of tax, as Meta tells it; gross_spend: with Meta's tax. conversations: tickets whose first message carried
+    an ad's referral, with_clid of them with a click id; meta_conversations: as Meta counts them. leads: tickets, without
+    follow-ups and merged ones; sales: won tickets; sales_without_value among them. refunds: on their own day, or all of the
+    cohort's when counted by click. attributed_*: the part that an ad brought (equal to the whole on an ad's row).
+    product_cost, fees: from the cost settings. reach: people, never added.
+    """
+
+    spend: Decimal | None = None
+    gross_spend: Decimal | None = None
+    impressions: int | None = None
+    reach: int | None = None
+    clicks: int | None = None
+    link_clicks: int | None = None
+    meta_conversations: int | None = None
+    meta_leads: int | None = None
+    meta_purchases: int | None = None
+    meta_purchase_value: Decimal | None = None
+    conversations: int = 0
+    with_clid: int = 0
+    leads: int = 0
+    qualified: int = 0
+    sales: int = 0
+    sales_without_value: int = 0
+    revenue: Decimal = Decimal(0)
+    refunds: Decimal = Decimal(0)
+    product_cost: Decimal = Decimal(0)
+    fees: Decimal = Decimal(0)
+    attributed_sales: int = 0
+    attributed_revenue: Decimal = Decimal(0)
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        both = zip(FIELDS, msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        summed: dict[str, Any] = {name: _plus(one, two) for name, one, two in both}
+        return Amounts(**summed | {"reach": None})
+
+    # -- money ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def net_revenue(self) -> Decimal:
+        """Faturamento líquido: F − D."""
+        return self.revenue - self.refunds
+
+    @property
+    def profit(self) -> Decimal:
+        """Lucro: F − D − CP − T − gross S."""
+        return self.net_revenue - self.product_cost - self.fees - (self.gross_spend or 0)
+
+    @property
+    def roas(self) -> Decimal | None:
+        """F ÷ S, on net spend. On totals: the attributed F; `blended_roas` has the rest in it."""
+        return ratio(self.attributed_revenue, self.spend)
+
+    @property
+    def blended_roas(self) -> Decimal | None:
+        """Geral, MER: all F ÷ S."""
+        return ratio(self.revenue, self.spend)
+
+    @property
+    def net_roas(self) -> Decimal | None:
+        """Líquido: (F − D) ÷ S."""
+        return ratio(self.net_revenue, self.spend)
+
+    @property
+    def gross_roas(self) -> Decimal | None:
+        """Com imposto: F ÷ gross S."""
+        return ratio(self.attributed_revenue, self.gross_spend)
+
+    @property
+    def roi(self) -> Decimal | None:
+        """Lucro ÷ gross S."""
+        return ratio(self.profit, self.gross_spend)
+
+    @property
+    def margin(self) -> Decimal | None:
+        """Lucro ÷ (F − D)."""
+        return ratio(self.profit, self.net_revenue)
+
+    @property
+    def ticket_average(self) -> Decimal | None:
+        """Ticket médio: F ÷ V, without the sales that have no value."""
+        return ratio(self.revenue, self.sales - self.sales_without_value)
+
+    # -- what one of them costs ----------------------------------------------------------------------------------------
+
+    @property
+    def cpa(self) -> Decimal | None:
+        """Custo por venda: S ÷ V."""
+        return ratio(self.spend, self.sales)
+
+    @property
+    def cpl(self) -> Decimal | None:
+        """Custo por lead: S ÷ L."""
+        return ratio(self.spend, self.leads)
+
+    @property
+    def cost_per_qualified(self) -> Decimal | None:
+        """S ÷ Q."""
+        return ratio(self.spend, self.qualified)
+
+    @property
+    def cost_per_conversation(self) -> Decimal | None:
+        """S ÷ K, by our count."""
+        return ratio(self.spend, self.conversations)
+
+    @property
+    def cost_per_meta_conversation(self) -> Decimal | None:
+        """S ÷ MC, by Meta's count."""
+        return ratio(self.spend, self.meta_conversations)
+
+    @property
+    def cpm(self) -> Decimal | None:
+        """S ÷ I × 1000."""
+        return ratio(None if self.spend is None else self.spend * 1000, self.impressions)
+
+    @property
+    def cpc(self) -> Decimal | None:
+        """CPC (link): S ÷ LC."""
+        return ratio(self.spend, self.link_clicks)
+
+    @property
+    def cpc_all(self) -> Decimal | None:
+        """CPC (todos): S ÷ C."""
+        return ratio(self.spend, self.clicks)
+
+    # -- shares --------------------------------------------------------------------------------------------------------
+
+    @property
+    def ctr(self) -> Decimal | None:
+        """CTR (link): LC ÷ I."""
+        return ratio(self.link_clicks, self.impressions)
+
+    @property
+    def ctr_all(self) -> Decimal | None:
+        """CTR (todos): C ÷ I."""
+        return ratio(self.clicks, self.impressions)
+
+    @property
+    def frequency(self) -> Decimal | None:
+        """I ÷ R, only where reach is known: one ad, one day."""
+        return ratio(self.impressions, self.reach)
+
+    @property
+    def conversation_rate(self) -> Decimal | None:
+        """Taxa de conversa: K ÷ LC."""
+        return ratio(self.conversations, self.link_clicks)
+
+    @property
+    def qualification_rate(self) -> Decimal | None:
+        """Q ÷ L."""
+        return ratio(self.qualified, self.leads)
+
+    @property
+    def conversion_rate(self) -> Decimal | None:
+        """Taxa de conversão: V ÷ L."""
+        return ratio(self.sales, self.leads)
+
+    @property
+    def close_rate(self) -> Decimal | None:
+        """Of the qualified: V ÷ Q."""
+        return ratio(self.sales, self.qualified)
+
+    @property
+    def is_small(self) -> bool:
+        """Amostra pequena: fewer than 5 sales or 30 leads, so nothing should be coloured."""
+        return self.sales < 5 or self.leads < 30
+
+
+FIELDS = Amounts.__struct_fields__
+RATIOS = (
+    "net_revenue", "profit", "roas", "blended_roas", "net_roas", "gross_roas", "roi", "margin", "ticket_average", "cpa", "cpl",
+    "cost_per_qualified", "cost_per_conversation", "cost_per_meta_conversation", "cpm", "cpc", "cpc_all", "ctr", "ctr_all",
+    "frequency", "conversation_rate", "qualification_rate", "conversion_rate", "close_rate",
+)  # fmt: skip
+SORTS = (*(name for name in FIELDS if not name.startswith("attributed_")), *RATIOS)
+NOTHING = Amounts()
+
+
+def value(amounts: Amounts, name: str) -> Number | None:
+    """A quantity or ratio by its name: one of FIELDS or RATIOS."""
+    found: Number | None = getattr(amounts, name)
+    return found
+
+
+def ratio(numerator: Number | None, denominator: Number | None) -> Decimal | None:
+    """A quotient; None when either is missing or there is nothing to divide by."""
+    if numerator is None or not denominator:
+        return None
+    return Decimal(numerator) / Decimal(denominator)
+
+
+def total(parts: Iterable[Amounts]) -> Amounts:
+    """The sum; ratios of it are ratios of totals."""
+    return reduce(Amounts.__add__, parts, NOTHING)
+
+
+def break_even(costs: Decimal, tax: Decimal) -> Decimal | None:
+    """The ROAS at which nothing is earned or lost: 1 ÷ [(1 − costs) × (1 − tax)].
+
+    costs: what product and fees take of each real sold; tax: what Meta's invoice has on top, of the invoice. None when
+    nothing is left of a sale.
+    """
+    kept = (1 - costs) * (1 - tax)
+    return 1 / kept if kept > 0 else None
+
+
+def change(now: Number | None, before: Number | None) -> Decimal | None:
+    """How much more than before, as a fraction of it; None without a before."""
+    if now is None or before is None:
+        return None
+    return ratio(Decimal(now) - Decimal(before), abs(Decimal(before)))
+
+
+def _plus(one: Number | None, two: Number | None) -> Number | None:
+    if one is None or two is None:
+        return two if one is None else one
+    return one + two
