@@ -5,8 +5,6 @@ from decimal import Decimal
 from typing import LiteralString
 from uuid import UUID
 
-import msgspec
-
 from whatrack.db import Connection
 from whatrack.tenants import audit
 from whatrack.tenants.access import Access
@@ -16,24 +14,12 @@ PUT_COLUMNS: LiteralString = """
 INSERT INTO report_columns (organization_id, user_id, columns) VALUES (%s, %s, %s)
 ON CONFLICT (organization_id, user_id) DO UPDATE SET columns = excluded.columns, updated_at = now()
 """
-SETTINGS: LiteralString = """
-SELECT target_roas, tax_answered_at IS NOT NULL FROM report_settings WHERE organization_id = %s
-"""
+TARGET: LiteralString = "SELECT target_roas FROM report_targets WHERE organization_id = %s"
 PUT_TARGET: LiteralString = """
-INSERT INTO report_settings (organization_id, target_roas) VALUES (%s, %s)
+INSERT INTO report_targets (organization_id, target_roas) VALUES (%s, %s)
 ON CONFLICT (organization_id) DO UPDATE SET target_roas = excluded.target_roas
 """
-PUT_ANSWERED: LiteralString = """
-INSERT INTO report_settings (organization_id, tax_answered_at) VALUES (%s, now())
-ON CONFLICT (organization_id) DO UPDATE SET tax_answered_at = coalesce(report_settings.tax_answered_at, now())
-"""
-
-
-class Looks(msgspec.Struct, frozen=True):
-    """What an organization decided. target_roas: gross revenue for each unit spent; None: only break-even counts."""
-
-    target_roas: Decimal | None = None
-    tax_answered: bool = False
+DROP_TARGET: LiteralString = "DELETE FROM report_targets WHERE organization_id = %s"
 
 
 async def columns(conn: Connection, organization_id: UUID, user_id: UUID) -> list[str]:
@@ -47,23 +33,18 @@ async def remember(conn: Connection, organization_id: UUID, user_id: UUID, chose
     await conn.execute(PUT_COLUMNS, [organization_id, user_id, list(chosen)])
 
 
-async def settings(conn: Connection, organization_id: UUID) -> Looks:
-    """The organization's target, and whether the question about tax was answered."""
-    row = await (await conn.execute(SETTINGS, [organization_id])).fetchone()
-    return Looks(*row) if row else Looks()
+async def target(conn: Connection, organization_id: UUID) -> Decimal | None:
+    """The ROAS that is aimed at: revenue for each unit of net spend; None: only break-even counts."""
+    row = await (await conn.execute(TARGET, [organization_id])).fetchone()
+    return row[0] if row else None
 
 
-async def set_target(conn: Connection, access: Access, target: Decimal | None) -> None:
+async def set_target(conn: Connection, access: Access, wanted: Decimal | None) -> None:
     """Aim at this ROAS; None: at none."""
     access.require("admin")
-    await conn.execute(PUT_TARGET, [access.organization_id, target])
-    detail = {"target": None if target is None else str(target)}
-    await audit.record(
-        conn, access.organization_id, access.actor, "target_changed", "report:target", detail
-    )
-
-
-async def tax_answered(conn: Connection, access: Access) -> None:
-    """The first visit's question about tax need not be asked again. Idempotent."""
-    access.require("admin")
-    await conn.execute(PUT_ANSWERED, [access.organization_id])
+    if wanted is None:
+        await conn.execute(DROP_TARGET, [access.organization_id])
+    else:
+        await conn.execute(PUT_TARGET, [access.organization_id, wanted])
+    detail = {"target": None if wanted is None else str(wanted)}
+    await audit.record(conn, access.organization_id, access.actor, "target_changed", "report:target", detail)

@@ -26,6 +26,7 @@ Action = Literal[
     "event_retried", "events_retried", "sale_rule_on", "sale_rule_off", "test_code_changed", "ad_retried",
     "profile_connected", "profile_renewed", "profile_removed", "profile_judged", "profile_forgotten",
     "account_on", "account_off", "account_changed", "number_connected", "number_judged",
+    "report_shared", "report_unshared", "target_changed",
 ]  # fmt: skip
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 

@@ -39,10 +39,9 @@ CREATE TABLE report_columns (
 );
 SELECT protect_tenant_table('report_columns');
 
--- What the organization wants of its ads, and whether somebody answered the first visit's question about tax.
-CREATE TABLE report_settings (
+-- What the organization aims at with its ads.
+CREATE TABLE report_targets (
     organization_id uuid PRIMARY KEY REFERENCES organizations ON DELETE CASCADE,
-    target_roas numeric(8,2) CHECK (target_roas > 0),
-    tax_answered_at timestamptz
+    target_roas numeric(8,2) NOT NULL CHECK (target_roas > 0)
 );
-SELECT protect_tenant_table('report_settings');
+SELECT protect_tenant_table('report_targets');

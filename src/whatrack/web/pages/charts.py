@@ -98,9 +98,7 @@ def ceiling(highest: Decimal) -> Decimal:
     return next(step * power for step in STEPS if step * power >= highest)
 
 
-def _pieces(
-    line: Sequence[tuple[float, Decimal | None]], top: Decimal
-) -> list[list[tuple[float, Decimal]]]:
+def _pieces(line: Sequence[tuple[float, Decimal | None]], top: Decimal) -> list[list[tuple[float, Decimal]]]:
     """The line without its unknown days: a lone day becomes a short stroke, so that it is seen."""
     pieces: list[list[tuple[float, Decimal]]] = [[]]
     for x, value in line:

@@ -56,6 +56,9 @@ SENTENCES = {
     "account_off": marked("%(actor)s desligou a conta de anúncio %(name)s."),
     "account_changed": marked("%(actor)s mudou o dataset da conta de anúncio %(name)s: %(dataset)s."),
     "number_connected": marked("%(actor)s conectou o número do WhatsApp %(name)s com o token dele."),
+    "report_shared": marked("%(actor)s criou o link “%(title)s” do relatório, por %(days)s dias."),
+    "report_unshared": marked("%(actor)s revogou o link “%(title)s” do relatório."),
+    "target_changed": marked("%(actor)s mudou a meta de ROAS: %(target)s."),
     "number_judged": marked("A situação do token do número %(name)s mudou para %(status)s: %(why)s"),
 }
 STATES = {

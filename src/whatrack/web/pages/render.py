@@ -43,6 +43,11 @@ def number(value: int | Decimal | None) -> str:
     return UNKNOWN if value is None else format_decimal(value, locale=i18n.language.get())
 
 
+def exact(value: Decimal | None) -> str:
+    """5,4321: with every place it has, four at least."""
+    return UNKNOWN if value is None else str(format_decimal(value, format="#,##0.0000####", locale=i18n.language.get()))  # fmt: skip
+
+
 def times(value: Decimal | None) -> str:
     """2,88x."""
     if value is None:
@@ -50,11 +55,11 @@ def times(value: Decimal | None) -> str:
     return f"{format_decimal(value, format='#,##0.00', locale=i18n.language.get())}x"
 
 
-def percent(value: Decimal | None) -> str:
+def percent(value: Decimal | None, places: int = 1) -> str:
     """12,3%."""
-    return (
-        UNKNOWN if value is None else format_percent(value, format="#,##0.0%", locale=i18n.language.get())
-    )
+    if value is None:
+        return UNKNOWN
+    return str(format_percent(value, format=f"#,##0.{'0' * places}%", locale=i18n.language.get()))
 
 
 def moment(value: datetime | None, style: str = "short") -> str:
@@ -138,6 +143,7 @@ def _environment() -> Environment:
         short_money=short_money,
         number=number,
         percent=percent,
+        exact=exact,
         times=times,
         moment=moment,
         day=day,

@@ -51,7 +51,9 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def _all() -> tuple[Column, ...]:
-    spend, ours, both = "spend", "ours", "both"
+    spend = "spend"
+    ours: Source = "ours"
+    both: Source = "both"
     return (
         Column("spend", marked("Investimento"), "money", marked("o que a Meta cobrou pela mídia, sem imposto"), "meta"),
         Column("gross_spend", marked("Investimento com imposto"), "money", marked("investimento ÷ (1 − imposto)"), "settings", (spend,)),
@@ -112,9 +114,7 @@ PRESETS = {
         ("spend", "impressions", "reach", "frequency", "cpm", "clicks", "link_clicks", "ctr", "cpc", "meta_conversations", "cost_per_meta_conversation", "revenue", "roas"),
     ),
 }  # fmt: skip
-USUAL = (
-    "spend", "conversations", "cost_per_conversation", "leads", "cpl", "qualified", "sales", "cpa", "revenue", "profit", "roas", "roi",
-)  # fmt: skip
+USUAL = ("spend", "leads", "cpl", "qualified", "sales", "cpa", "revenue", "profit", "roas", "roi")
 CARDS = ("spend", "revenue", "profit", "roas", "sales", "cpa", "leads", "cpl")
 PHONE = ("spend", "profit", "roas")  # beside the name, where the screen is narrow
 

@@ -211,4 +211,3 @@ def status_of(row: Row) -> tuple[str, str]:
         return "", ""
     known = STATUSES.get(row.status.upper())
     return (_(known[0]), known[1]) if known else (row.status.lower().replace("_", " "), "amber")
-
