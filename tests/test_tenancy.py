@@ -93,6 +93,9 @@ SITE_ROWS = (
         VALUES (%(organization)s, %(id)s, 'act_1', 'Conta', 1, 'BRL', 'UTC', %(id)s, now())""",
     b"""INSERT INTO meta_ad_account_access (organization_id, account_id, connection_id)
         VALUES (%(organization)s, %(id)s, %(id)s)""",
+    b"""INSERT INTO insight_accounts (organization_id, account_id) VALUES (%(organization)s, %(id)s)""",
+    b"""INSERT INTO insight_days (organization_id, account_id, day) VALUES (%(organization)s, %(id)s, '2026-11-01')""",
+    b"""INSERT INTO meta_ad_insights_daily VALUES (%(organization)s, 1, '2026-11-01', 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)""",
     b"""INSERT INTO oauth_states (organization_id, hash, bound_to, expires_at)
         VALUES (%(organization)s, 'x', 'x', now())""",
 )
@@ -224,7 +227,7 @@ async def test_rows_cannot_be_written_for_or_given_to_another_organization(
             continue  # a month without messages
         row = found[0]
         insert = table.statement(
-            "INSERT INTO {table} SELECT * FROM json_populate_record(NULL::{table}, %s::json)"
+            "INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_record(NULL::{table}, %s::json)"
         )
         give = table.statement("UPDATE {table} SET {organization} = %s")
 

@@ -33,6 +33,11 @@ EXCEPTIONS = Gauge("whatrack_delivery_exceptions", "Deliveries set aside, by sta
 PARTITION_DAYS = Gauge("whatrack_delivery_partition_days", "Days ahead for which delivery partitions exist.")
 GRAPH_CALLS = Counter("whatrack_graph_calls_total", "Calls of Meta's Graph API, by outcome.", ["outcome"])
 CONVERSIONS = Counter("whatrack_conversion_attempts_total", "Events sent to Meta, by outcome.", ["outcome"])
+INSIGHT_DAYS = Counter(
+    "whatrack_insight_days_total",
+    "Account-days fetched, changed or not, and accounts not fetched, by reason",
+    ["outcome"],
+)
 LOOP_FAILURES = Counter("whatrack_loop_failures_total", "Failed rounds of a background loop.", ["loop"])
 
 Event = MutableMapping[str, Any]

@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     smtp_from: str = Field("WhaTrack <whatrack@localhost>", validation_alias="SMTP_FROM")
     # How long what a move on the site owes Meta waits, so that it can be undone; see conversions/outbox.py.
     undo_seconds: int = Field(8, validation_alias="WHATRACK_UNDO_SECONDS", ge=0, le=30)
+    # How many days of spend are fetched when an ad account is turned on.
+    insights_days: int = Field(90, validation_alias="WHATRACK_INSIGHTS_DAYS", ge=1, le=1100)
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), validation_alias="WHATRACK_TRUSTED_PROXIES"
     )

@@ -14,6 +14,8 @@ send     meta_conversion_events            what Meta is owed, two requests at a 
 sweep    meta_conversion_events            ends what is too old, mends what was skipped, frees duplicates
 ads      ticket_tracking, meta_ad_lookups  names of the ads that people came from; "names": anew each day
 morning  report_subscriptions              owes yesterday's figures by mail at eight (only with SMTP_HOST)
+spend    insight_accounts, insight_days    what ads spent, account by account, six at a time
+plan     meta_ad_accounts                  which accounts are fetched: turned on, off, or to be read again
 mail     emails                            sends what is owed (only with SMTP_HOST)
 watch    queue and exceptions              gauges for /metrics
 pictures ad_pictures                       fetches those that are wanted from Meta's hosts
@@ -40,6 +42,8 @@ from whatrack.enrichment import catalog
 from whatrack.enrichment.ads import Enricher
 from whatrack.flow import BatchFailed
 from whatrack.inbox import days, exceptions, store
+from whatrack.insights import schedule
+from whatrack.insights.sync import Syncer
 from whatrack.meta.graph import Graph
 from whatrack.meta.media import Media, NotFetched
 from whatrack.meta.oauth import App
@@ -54,6 +58,7 @@ from whatrack.work import Wakeups, run_loop
 DELIVERIES = "deliveries"  # the wake-up the intake sends after a commit
 ADS = "ads"  # messages were stored: perhaps an ad to be named
 OWED = "owed"  # an ad was settled, or something mended: perhaps something to be sent
+SPEND = "spend"  # an ad account was turned on, can be read again, or somebody wants its figures now
 BATCH = (
     1000  # twice as many cost a tenth less each than 500; 2000 gained nothing and would hold up others longer
 )
@@ -61,6 +66,7 @@ CONFLICT_RETRIES = 3
 PROGRAM_LIMIT = "54"  # SQLSTATE class: a row too large for an index, JSON nested too deeply for the stack
 SWEEP_LIMIT = 1000
 SENDERS = 2
+FETCHERS = 6  # accounts at a time: a report is mostly waited for
 PICTURES = 8
 _OVERTAKEN = (errors.UniqueViolation, errors.ForeignKeyViolation)
 
@@ -192,6 +198,7 @@ class Workers:
         loops: list[Loop] = [
             ("drain", Drain(self._db, lambda: self._wakeups.poke(ADS)).step, 1.0, wake),
             *self._of_conversions(),
+            *self._of_insights(),
             ("route", self._route, 2.0, None),
             ("expire", self._expire, 30.0, None),
             ("keep", self._keep, 3600.0, None),
@@ -223,6 +230,22 @@ class Workers:
             ("ads", enricher.step, 1.0, self._wakeups.event(ADS)),
             ("names", enricher.refresh, 600.0, None),
         ]
+
+    def _of_insights(self) -> list[Loop]:
+        """Fetching what ads spent."""
+        syncer = Syncer(
+            self._db, self._db.system, self._graph, self._keys, depth=self._settings.insights_days
+        )
+        wake = self._wakeups.event(SPEND)
+        fetchers: list[Loop] = [(f"spend-{place}", syncer.step, 5.0, wake) for place in range(FETCHERS)]
+        return [*fetchers, ("plan", self._plan, 5.0, None)]
+
+    async def _plan(self) -> bool:
+        async with self._db.system() as conn:
+            found = await schedule.follow_accounts(conn)
+        if found:
+            self._wakeups.poke(SPEND)
+        return False
 
     async def _sweep(self) -> bool:
         done = 0

@@ -62,14 +62,58 @@ FROM unnest(%(ads)s::text[], %(reasons)s::text[], %(ats)s::timestamptz[]) AS n (
 WHERE l.organization_id = %(organization)s AND l.meta_ad_id = n.ad
 """
 FOUND: LiteralString = "DELETE FROM meta_ad_lookups WHERE organization_id = %s AND meta_ad_id = ANY(%s)"
-PUT: LiteralString = """
+# In two steps, because an upsert takes a new ref even of what is there.
+PUT_KNOWN: LiteralString = """
+WITH told AS (
+    SELECT * FROM unnest(%(id)s::text[], %(name)s::text[], %(status)s::text[], %(ad_set_id)s::text[], %(ad_set_name)s::text[],
+        %(campaign_id)s::text[], %(campaign_name)s::text[], %(account_id)s::text[])
+        AS n (id, name, status, ad_set_id, ad_set_name, campaign_id, campaign_name, account_id)
+), known AS (
+    SELECT told.* FROM meta_ads a JOIN told ON a.organization_id = %(organization)s AND a.meta_ad_id = told.id
+    ORDER BY told.id FOR NO KEY UPDATE OF a
+)
+UPDATE meta_ads a SET name = k.name, effective_status = k.status, meta_ad_set_id = k.ad_set_id, meta_ad_set_name = k.ad_set_name,
+    meta_campaign_id = k.campaign_id, meta_campaign_name = k.campaign_name, meta_account_id = k.account_id, fetched_at = now()
+FROM known k WHERE a.organization_id = %(organization)s AND a.meta_ad_id = k.id
+"""
+PUT_NEW: LiteralString = """
 INSERT INTO meta_ads (organization_id, meta_ad_id, name, effective_status, meta_ad_set_id, meta_ad_set_name, meta_campaign_id,
                       meta_campaign_name, meta_account_id, fetched_at)
 SELECT %(organization)s, n.*, now() FROM unnest(%(id)s::text[], %(name)s::text[], %(status)s::text[], %(ad_set_id)s::text[],
-    %(ad_set_name)s::text[], %(campaign_id)s::text[], %(campaign_name)s::text[], %(account_id)s::text[]) AS n ORDER BY 1
+    %(ad_set_name)s::text[], %(campaign_id)s::text[], %(campaign_name)s::text[], %(account_id)s::text[]) AS n (id)
+WHERE NOT EXISTS (SELECT FROM meta_ads a WHERE a.organization_id = %(organization)s AND a.meta_ad_id = n.id)
+ORDER BY n.id
 ON CONFLICT (organization_id, meta_ad_id) DO UPDATE SET name = excluded.name, effective_status = excluded.effective_status,
     meta_ad_set_id = excluded.meta_ad_set_id, meta_ad_set_name = excluded.meta_ad_set_name, meta_campaign_id = excluded.meta_campaign_id,
     meta_campaign_name = excluded.meta_campaign_name, meta_account_id = excluded.meta_account_id, fetched_at = now()
+"""
+# Insights tell names and no status: new ads are left a day old, so that they are asked for soon. Only what differs is
+# written, and only what is new takes a number, because hours and hours of the same names would use them up.
+RENAMED: LiteralString = """
+WITH told AS (
+    SELECT * FROM unnest(%(id)s::text[], %(name)s::text[], %(ad_set_id)s::text[], %(ad_set_name)s::text[], %(campaign_id)s::text[],
+        %(campaign_name)s::text[], %(account_id)s::text[]) AS n (id, name, ad_set_id, ad_set_name, campaign_id, campaign_name, account_id)
+), changed AS (
+    SELECT told.* FROM meta_ads a JOIN told ON a.organization_id = %(organization)s AND a.meta_ad_id = told.id
+    WHERE (a.name, a.meta_ad_set_id, a.meta_ad_set_name, a.meta_campaign_id, a.meta_campaign_name, a.meta_account_id)
+        IS DISTINCT FROM (told.name, told.ad_set_id, told.ad_set_name, told.campaign_id, told.campaign_name, told.account_id)
+    ORDER BY told.id FOR NO KEY UPDATE OF a
+)
+UPDATE meta_ads a SET name = c.name, meta_ad_set_id = c.ad_set_id, meta_ad_set_name = c.ad_set_name, meta_campaign_id = c.campaign_id,
+    meta_campaign_name = c.campaign_name, meta_account_id = c.account_id
+FROM changed c WHERE a.organization_id = %(organization)s AND a.meta_ad_id = c.id
+"""
+FIRST_SEEN: LiteralString = """
+INSERT INTO meta_ads (organization_id, meta_ad_id, name, meta_ad_set_id, meta_ad_set_name, meta_campaign_id, meta_campaign_name,
+                      meta_account_id, fetched_at)
+SELECT %(organization)s, n.*, now() - %(fresh)s FROM unnest(%(id)s::text[], %(name)s::text[], %(ad_set_id)s::text[],
+    %(ad_set_name)s::text[], %(campaign_id)s::text[], %(campaign_name)s::text[], %(account_id)s::text[]) AS n (id)
+WHERE NOT EXISTS (SELECT FROM meta_ads a WHERE a.organization_id = %(organization)s AND a.meta_ad_id = n.id)
+ORDER BY n.id
+ON CONFLICT DO NOTHING
+"""
+OF_ACCOUNT: LiteralString = """
+SELECT meta_ad_id FROM meta_ads WHERE organization_id = %s AND meta_account_id = %s ORDER BY meta_ad_id
 """
 KNOWN: LiteralString = """
 SELECT meta_ad_id AS ad_id, name, meta_ad_set_id AS ad_set_id, meta_ad_set_name AS ad_set_name, meta_campaign_id AS campaign_id,
@@ -162,7 +206,23 @@ async def put(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd])
     """Write ads as they are called today."""
     if ads:
         columns = {name: [getattr(ad, name) for ad in ads] for name in CatalogAd.__struct_fields__}
-        await conn.execute(PUT, {**columns, "organization": organization_id})
+        await conn.execute(PUT_KNOWN, {**columns, "organization": organization_id})
+        await conn.execute(PUT_NEW, {**columns, "organization": organization_id})
+
+
+async def seen(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:
+    """Ads that insights named, as they are called today; their statuses, which insights do not tell, stay."""
+    if ads:
+        columns = {name: [getattr(ad, name) for ad in ads] for name in CatalogAd.__struct_fields__}
+        values = {**columns, "organization": organization_id, "fresh": FRESH}
+        await conn.execute(RENAMED, values)
+        await conn.execute(FIRST_SEEN, values)
+
+
+async def of_account(conn: Connection, organization_id: UUID, account_id: str) -> list[str]:
+    """The ids of every ad that was ever seen in an account. account_id: digits."""
+    found = await (await conn.execute(OF_ACCOUNT, [organization_id, account_id])).fetchall()
+    return [row[0] for row in found]
 
 
 async def found(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:

@@ -3,9 +3,10 @@
 What did not change since the last answer is not written anew, so that the nightly reading of four weeks costs what changed.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -20,8 +21,7 @@ SELECT %(organization)s, %(account)s, n.* FROM unnest(%(days)s::date[], %(dues)s
 ON CONFLICT DO NOTHING
 """
 STATES: LiteralString = """
-SELECT day, due_at, fetched_at, rows, answer_hash FROM insight_days
-WHERE organization_id = %s AND account_id = %s AND (day >= %s OR due_at IS NOT NULL) ORDER BY day
+SELECT day, due_at, fetched_at, rows FROM insight_days WHERE organization_id = %s AND account_id = %s ORDER BY day
 """
 # Marks a day as fetched; the answer is kept where it changed.
 SETTLE: LiteralString = """
@@ -30,6 +30,13 @@ UPDATE insight_days d SET fetched_at = %(fetched_at)s, due_at = n.due_at, connec
 FROM unnest(%(days)s::date[], %(dues)s::timestamptz[], %(rows)s::int[], %(hashes)s::bytea[], %(answers)s::text[])
     AS n (day, due_at, rows, hash, answer)
 WHERE d.organization_id = %(organization)s AND d.account_id = %(account)s AND d.day = n.day
+"""
+# Days are counted back from each account's newest, which is its today.
+WANT: LiteralString = """
+UPDATE insight_days d SET due_at = now()
+FROM (SELECT organization_id, account_id, max(day) AS newest FROM insight_days
+      WHERE organization_id = %s AND account_id = ANY(%s) GROUP BY organization_id, account_id) AS last
+WHERE d.organization_id = last.organization_id AND d.account_id = last.account_id AND d.day > last.newest - %s
 """
 MISS: LiteralString = """
 UPDATE insight_days SET reason = %(reason)s, attempts = attempts + 1
@@ -67,6 +74,9 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     purchase_value: int
 
 
+NUMBERS = tuple(name for name in Fact.__struct_fields__ if name != "ad_id")
+
+
 class FetchedDay(msgspec.Struct, frozen=True):
     """A day that came whole. answer: its rows as Meta gave them, a JSON array; hash: its SHA-256; due_at: None when final."""
 
@@ -84,7 +94,6 @@ class DayState(msgspec.Struct, frozen=True):
     due_at: datetime | None
     fetched_at: datetime | None
     rows: int
-    answer_hash: bytes | None
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -106,10 +115,15 @@ async def open_days(
     await conn.execute(OPEN, {**values, "days": list(days), "dues": list(dues)})
 
 
-async def states(conn: Connection, account: Account, since: date) -> list[DayState]:
-    """The account's days from `since` on, and those before that are still due some time; the oldest first."""
+async def states(conn: Connection, account: Account) -> list[DayState]:
+    """Every day of the account's that is kept, the oldest first."""
     async with conn.cursor(row_factory=class_row(DayState)) as cursor:
-        return await (await cursor.execute(STATES, [account.organization_id, account.id, since])).fetchall()
+        return await (await cursor.execute(STATES, [account.organization_id, account.id])).fetchall()
+
+
+async def want(conn: Connection, organization_id: UUID, account_ids: Sequence[UUID], last_days: int) -> None:
+    """The last days of these accounts, as far as they are kept, are due at once."""
+    await conn.execute(WANT, [organization_id, list(account_ids), last_days])
 
 
 async def missed(conn: Connection, account: Account, reason: str) -> None:
@@ -144,22 +158,23 @@ async def replace_days(
 async def _replace_facts(conn: Connection, account: Account, days: Sequence[FetchedDay]) -> None:
     dates = [each.day for each in days]
     await conn.execute(CLEAR, [account.organization_id, account.ref, dates])
-    rows = [(each.day, fact) for each in days for fact in each.facts]
-    columns = {
-        name: _array([getattr(fact, name) for _, fact in rows])
-        for name in Fact.__struct_fields__
-        if name != "ad_id"
-    }
+    columns = await asyncio.to_thread(_columns, days)
     about = {"organization": account.organization_id, "account_ref": account.ref}
-    placed = {"day": [day for day, _ in rows], "ad_id": [fact.ad_id for _, fact in rows]}
-    written = (await conn.execute(FILL, {**about, **placed, **columns})).rowcount
-    if written != len(rows):
-        raise RuntimeError(f"{len(rows) - written} rows name ads that the catalog does not have")
+    written = (await conn.execute(FILL, {**about, **columns})).rowcount
+    rows = sum(len(each.facts) for each in days)
+    if written != rows:
+        raise RuntimeError(f"{rows - written} rows name ads that the catalog does not have")
 
 
-def _array(numbers: Sequence[int]) -> str:
-    """Whole numbers as PostgreSQL writes an array of them: several times quicker than one by one."""
-    return "{" + ",".join(map(str, numbers)) + "}"
+def _columns(days: Sequence[FetchedDay]) -> dict[str, Any]:
+    """The rows of these days column by column; numbers as PostgreSQL writes an array, several times quicker than one by one."""
+    rows = [fact for each in days for fact in each.facts]
+    found: dict[str, Any] = {
+        name: "{" + ",".join([str(getattr(fact, name)) for fact in rows]) + "}" for name in NUMBERS
+    }
+    found["ad_id"] = [fact.ad_id for fact in rows]
+    found["day"] = "{" + ",".join([each.day.isoformat() for each in days for _ in each.facts]) + "}"
+    return found
 
 
 async def _settle(

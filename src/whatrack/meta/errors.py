@@ -36,7 +36,8 @@ THROTTLES_OF_ACCOUNT = frozenset({17, 613, 130429, 131056, *range(80000, 80015)}
 BLOCK_S = {4: 300, 17: 300, 32: 300, 341: 300, 613: 60, 130429: 10, 131056: 10}
 BLOCK_OTHERWISE_S = 300
 TRANSIENT = frozenset({-1, 1, 2, 2601})
-TOO_MUCH = frozenset({(100, 1487534), (100, 1504018), (-3, 1504045)})
+# Of insights: too many rows, too slow, too large an answer; smaller requests go through.
+TOO_MUCH = frozenset({1487534, 1504018, 1504045, 2490547})
 BAD_BREAKDOWN = (2, 1504041)
 PERMISSIONS = frozenset({3, 10, 131005, *range(200, 300), 3191001})
 NOT_VISIBLE = frozenset({(100, 33), (803, None)})
@@ -190,7 +191,7 @@ def classify(refusal: Refusal, wait_s: float = 0.0) -> GraphError:
 
 def _other(refusal: Refusal, pair: tuple[int, int | None]) -> GraphError:
     """What is left when it is no limit, no token, no permission: wrong for good, or wrong today."""
-    if pair in TOO_MUCH:
+    if refusal.subcode in TOO_MUCH:
         return BadRequest("too_much_data", refusal)
     if pair == BAD_BREAKDOWN:
         return BadRequest("bad_breakdown", refusal)

@@ -17,7 +17,7 @@ from whatrack.observe import logger
 from whatrack.settings import Settings
 from whatrack.tenants.passwords import Passwords
 from whatrack.web import health, problems, security
-from whatrack.web.api import conversion_events, deliveries, meta_ads, meta_login, tickets
+from whatrack.web.api import conversion_events, deliveries, meta_ads, meta_login, sync, tickets
 from whatrack.web.openapi import Api
 from whatrack.web.pages import site
 from whatrack.web.security import Security
@@ -43,6 +43,7 @@ class Service:
         self._intake = Intake(db, app_secrets=app_secrets, verify_token=verify_token, stored=self._stored)
         self._api = build_app(settings, db, sealer, self._run)
         self._api.state.graph = self._graph
+        self._api.state.poke = self._wakeups.poke
         self._guarded = Security(self._bounded, own_host=urlsplit(settings.address).netloc)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,6 +129,7 @@ def build_app(settings: Settings, db: Database, sealer: Sealer, lifespan: object
         meta_ads.router,
         meta_ads.from_meta,
         meta_login.router,
+        sync.router,
     ):
         app.include_router(router)
     site.install(app)

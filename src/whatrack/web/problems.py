@@ -15,7 +15,7 @@ from whatrack.errors import Forbidden, NotFound, Refused, Unauthorized, Whatrack
 from whatrack.observe import logger
 
 TITLES = {400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 405: "Method not allowed", 409: "Conflict",
-          413: "Too large", 422: "Invalid value", 500: "Internal error", 503: "Unavailable"}  # fmt: skip
+          413: "Too large", 422: "Invalid value", 429: "Too many requests", 500: "Internal error", 503: "Unavailable"}  # fmt: skip
 
 log = logger(__name__)
 
@@ -48,6 +48,7 @@ def _described(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 # How the API's description names them: of every operation, of one thing, of a change.
 OF_EVERY, OF_ONE, OF_CHANGE = _described(401, 403, 422, 503), _described(404), _described(409)
+TOO_SOON = _described(429)
 
 
 def problem(
@@ -59,7 +60,9 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """One problem+json answer. errors: the fields at fault, where there are any."""
-    always = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}.get(status, {})
+    always = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "60"}, 503: {"retry-after": "5"}}.get(
+        status, {}
+    )
     content = {
         "type": "about:blank",
         "title": TITLES.get(status, "Error"),

@@ -1,5 +1,6 @@
 """What a process holds from its start to its end, as pages ask for it."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -36,8 +37,14 @@ def _keys(request: Request) -> Keys:
     return found
 
 
+def _poke(request: Request) -> Callable[[str], None]:
+    found: Callable[[str], None] = request.app.state.poke
+    return found
+
+
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheSealer = Annotated[Sealer, Depends(_sealer)]
 ThePasswords = Annotated[Passwords, Depends(_passwords)]
 TheGraph = Annotated[Graph, Depends(_graph)]
 TheKeys = Annotated[Keys, Depends(_keys)]
+ThePoke = Annotated[Callable[[str], None], Depends(_poke)]  # says, after a commit, that a loop has work

@@ -1,0 +1,128 @@
+"""How far fetching is, account by account and day by day, for pages and programs: what is due, what came when, and why not.
+
+Reads only what is kept here: nobody waits for Meta.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+
+from whatrack.db import Connection
+
+# By the primary key of insight_days, one organization's. An account that is off and never was on has no row.
+ACCOUNTS: LiteralString = """
+SELECT s.account_id, a.ad_account_id, a.ad_account_name AS name, a.timezone_name AS zone, a.is_active,
+       coalesce(s.lease_until > now(), false) AS is_running, s.reason, s.message, s.next_at, s.tried_at, s.whole_at, s.asked_at,
+       coalesce(d.days, 0) AS days, coalesce(d.fetched, 0) AS fetched, coalesce(d.due, 0) AS due, coalesce(d.missing, 0) AS missing,
+       d.since, d.fetched_at
+FROM insight_accounts s JOIN meta_ad_accounts a ON a.organization_id = s.organization_id AND a.id = s.account_id
+LEFT JOIN (SELECT account_id, count(*) AS days, count(fetched_at) AS fetched, count(*) FILTER (WHERE due_at <= now()) AS due,
+           count(*) FILTER (WHERE fetched_at IS NULL) AS missing, min(day) AS since, max(fetched_at) AS fetched_at
+           FROM insight_days WHERE organization_id = %(organization)s GROUP BY account_id) AS d ON d.account_id = s.account_id
+WHERE s.organization_id = %(organization)s ORDER BY lower(a.ad_account_name), a.id
+"""
+DAYS: LiteralString = """
+SELECT d.day, d.due_at, d.fetched_at, d.connection_id, c.fb_user_name AS profile, d.reason, d.attempts, d.rows
+FROM insight_days d LEFT JOIN meta_connections c ON c.organization_id = d.organization_id AND c.id = d.connection_id
+WHERE d.organization_id = %s AND d.account_id = %s AND d.day BETWEEN %s AND %s ORDER BY d.day DESC
+"""
+
+
+class AccountProgress(msgspec.Struct, frozen=True):
+    """An account that is or was on.
+
+    days: kept since `since`; fetched: of them, at least once; missing: never; due: to be fetched now, again or at last.
+    whole_at: when nothing was due any more; fetched_at: when a day last came; reason: why the last try was not whole.
+    """
+
+    account_id: UUID
+    ad_account_id: str
+    name: str
+    zone: str
+    is_active: bool
+    is_running: bool
+    reason: str | None
+    message: str | None
+    next_at: datetime | None
+    tried_at: datetime | None
+    whole_at: datetime | None
+    asked_at: datetime | None
+    days: int
+    fetched: int
+    due: int
+    missing: int
+    since: date | None
+    fetched_at: datetime | None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether its history has not been fetched yet."""
+        return self.is_active and (self.days == 0 or self.missing > 1)
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """All accounts of an organization, by name."""
+
+    accounts: Sequence[AccountProgress]
+
+    @property
+    def running(self) -> int:
+        """How many are being fetched."""
+        return sum(each.is_running for each in self.accounts)
+
+    @property
+    def days_due(self) -> int:
+        """How many account-days are to be fetched now."""
+        return sum(each.due for each in self.accounts if each.is_active)
+
+    @property
+    def days_fetched(self) -> int:
+        """How many account-days came whole at least once."""
+        return sum(each.fetched for each in self.accounts)
+
+    @property
+    def days_failed(self) -> int:
+        """How many are due and wait behind a reason."""
+        return sum(each.due for each in self.accounts if each.is_active and each.reason)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reason → how many accounts that are on wait behind it."""
+        return dict(Counter(each.reason for each in self.accounts if each.is_active and each.reason))
+
+
+class DayProgress(msgspec.Struct, frozen=True):
+    """An account-day. profile: whose token fetched it; None when it was not, or that profile is gone."""
+
+    day: date
+    due_at: datetime | None
+    fetched_at: datetime | None
+    connection_id: UUID | None
+    profile: str | None
+    reason: str | None
+    attempts: int
+    rows: int
+
+
+async def progress(conn: Connection, organization_id: UUID) -> Progress:
+    """How far each account is."""
+    async with conn.cursor(row_factory=class_row(AccountProgress)) as cursor:
+        return Progress(await (await cursor.execute(ACCOUNTS, {"organization": organization_id})).fetchall())
+
+
+async def freshness(conn: Connection, organization_id: UUID) -> dict[UUID, AccountProgress]:
+    """Account → how old its figures are (`fetched_at`, `whole_at`), what is missing, and why."""
+    return {each.account_id: each for each in (await progress(conn, organization_id)).accounts}
+
+
+async def account_days(
+    conn: Connection, organization_id: UUID, account_id: UUID, since: date, until: date
+) -> list[DayProgress]:
+    """The account's days from since to until, both included, the newest first."""
+    async with conn.cursor(row_factory=class_row(DayProgress)) as cursor:
+        return await (await cursor.execute(DAYS, [organization_id, account_id, since, until])).fetchall()
