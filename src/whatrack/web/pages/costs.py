@@ -161,7 +161,7 @@ def _typed(form: Form, context: dict[str, Any], cost_id: UUID | None) -> Cost:
         fixed=fixed or Decimal(0),
         since=since,
         until=until,
-        label=form.line("label", required=False, most=80) if kind != "meta_tax" else "",
+        label=form.line("label", required=False, most=60) if kind != "meta_tax" else "",
         ad_account_id=account or None,
         id=cost_id,
     )

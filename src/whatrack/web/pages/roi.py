@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from whatrack.insights import progress
 from whatrack.roi import looks
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import roi_columns, roi_page
+from whatrack.web.pages import roi_columns, roi_page, roi_state
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import page, see
@@ -34,6 +35,7 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
         context = await roi_page.built(conn, who.organization_id, filters, names, path=HERE, opens=True)
         context |= await roi_page.options(conn, who.organization_id)
+        fetching = roi_state.syncing(await progress.progress(conn, who.organization_id))
     return page(
         request,
         "roi.html",
@@ -41,8 +43,11 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         here=filters.to(HERE, offset=filters.offset),
         within_name=_within_name(context, filters),
         asks_tax=not context["report"].tax_known and who.role in ("owner", "admin"),
-        blank=None,
-        syncing=False,
+        blank=roi_state.blank(context, fetching),
+        sync=fetching,
+        why=roi_state.why,
+        back=filters.to(HERE, offset=filters.offset),
+        may_sync=who.role != "viewer",
         may_share=who.role != "viewer",
         is_admin=who.role in ("owner", "admin"),
     )
