@@ -192,6 +192,18 @@ RATIOS = (
     "frequency", "conversation_rate", "qualification_rate", "conversion_rate", "close_rate",
 )  # fmt: skip
 SORTS = (*(name for name in FIELDS if not name.startswith("attributed_")), *RATIOS)
+# What Meta tells, and tax makes of it; the rest is our own count.
+OF_META = (
+    "spend", "gross_spend", "impressions", "clicks", "link_clicks", "meta_conversations", "meta_leads", "meta_purchases",
+    "meta_purchase_value",
+)  # fmt: skip
+MONEY = frozenset(
+    {
+        "spend", "gross_spend", "meta_purchase_value", "revenue", "refunds", "product_cost", "fees", "attributed_revenue",
+        "net_revenue", "profit", "ticket_average", "cpa", "cpl", "cost_per_qualified", "cost_per_conversation",
+        "cost_per_meta_conversation", "cpm", "cpc", "cpc_all",
+    }
+)  # fmt: skip
 NOTHING = Amounts()
 
 

@@ -1,172 +1,120 @@
 """The report: the only place where it is defined what an account, campaign, ad set or ad cost and earned.
 
 `report` answers a table and its totals, `daily` a series, `funnel` the steps from click to sale, `times` how long a sale
-takes, `tickets_behind` the tickets that a number is made of. All read one snapshot and never call Meta.
+takes, `tickets_behind` the tickets that a number is made of. All read stored rows and never call Meta.
 """
 
-from datetime import date, datetime
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from whatrack.db import Connection
-from whatrack.roi.ask import Ask
+from whatrack.roi import apart, metrics, named, periods, scope, series, sums
+from whatrack.roi import costs as cost_rules
+from whatrack.roi.answers import (
+    SPECIAL,
+    Apart,
+    Behind,
+    Day,
+    Freshness,
+    Funnel,
+    Note,
+    Report,
+    Row,
+    RowKind,
+    Salesperson,
+    Times,
+)
+from whatrack.roi.ask import Ask, check, previous
 from whatrack.roi.metrics import Amounts
+from whatrack.roi.scope import Scope
+from whatrack.units import from_minor
 
-RowKind = Literal[
-    "account", "campaign", "adset", "ad", "organic", "post", "unidentified", "unconnected", "total"
-]
-# The rows without an ad of a connected account, in the order they are shown.
-SPECIAL: tuple[RowKind, ...] = ("organic", "post", "unidentified", "unconnected")
-Note = Literal[
-    "zones_differ",   # rows are in their account's zone, totals in the organization's
-    "converted",      # money of another currency was converted at the rate of its day
-    "rate_missing",   # there is money whose day has no rate: it is in no sum, see Row.apart
-    "immature",       # counted by click, and the period's last clicks may still become sales: see immature_since
-    "tax_off",        # nobody has said yet whether Meta's invoice has tax
-    "partial",        # the period has days that Meta may still restate, or that were not fetched whole
-    "gaps",           # the period has account-days that were never fetched whole
+__all__ = [
+    "SPECIAL", "Apart", "Behind", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
+    "daily", "funnel", "report", "salespeople", "tickets_behind", "times",
 ]  # fmt: skip
+PARTIAL = timedelta(days=3)  # Meta restates four weeks, but the last days most
+IMMATURE_DAYS = 7  # until enough sales tell how long one takes
+ENOUGH_SALES = 20
+COUNTS = ("conversations", "with_clid", "leads", "qualified", "sales")
 
 
-class Apart(msgspec.Struct, frozen=True):
-    """Money in a currency for which a day had no rate: as it is, in no sum."""
+class Read(msgspec.Struct, frozen=True):
+    """What the statement found: one page of rows, the special ones, and the totals of all."""
 
-    currency: str
-    spend: Decimal
-    revenue: Decimal
-    refunds: Decimal
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One line. id: ad_account_id for an account, Meta's id below it, "" for special rows and totals.
-
-    name_then: how it was called at the last click, when that was otherwise. status: of Meta's own words, or None.
-    currency: the account's own; amounts are in the report's. zone: that its days are in.
-    """
-
-    kind: RowKind
-    id: str
-    name: str | None
-    amounts: Amounts
-    status: str | None = None
-    name_then: str | None = None
-    is_active: bool = True
-    account_id: str | None = None
-    account_name: str | None = None
-    campaign_id: str | None = None
-    campaign_name: str | None = None
-    adset_id: str | None = None
-    adset_name: str | None = None
-    currency: str | None = None
-    zone: str | None = None
-    apart: tuple[Apart, ...] = ()
-
-
-class Freshness(msgspec.Struct, frozen=True):
-    """How current an account's spend is. fetched_at: its last day that came whole; gaps: days of the period that did not."""
-
-    ad_account_id: str
-    name: str
-    fetched_at: datetime | None
-    gaps: int
-    reason: str | None
-
-
-class Report(msgspec.Struct, frozen=True):
-    """A page of rows with the totals of everything that was asked for, whatever page it is.
-
-    special: the rows without an ad of a connected account; empty when accounts are filtered. count: rows on all pages.
-    break_even, target: ROAS. immature_since: the first day whose clicks may still become sales, by the p75 time to sale.
-    """
-
-    ask: Ask
-    currency: str
-    rows: list[Row]
-    special: list[Row]
-    totals: Row
-    previous: Row | None
+    rows: list[tuple[str, Amounts, int]]  # key, amounts, how many sales or refunds have no rate
+    special: dict[str, tuple[Amounts, int]]
+    total: Amounts
     count: int
-    notes: frozenset[Note]
-    freshness: list[Freshness]
-    break_even: Decimal | None
-    tax_known: bool
-    immature_since: date | None
-    taken_at: datetime
-
-    @property
-    def next_offset(self) -> int | None:
-        """Where the next page begins; None on the last one."""
-        end = self.ask.offset + len(self.rows)
-        return end if end < self.count else None
-
-
-class Day(msgspec.Struct, frozen=True):
-    """One day of the series, in the organization's zone for what is ours and the account's for spend."""
-
-    day: date
-    amounts: Amounts
-
-
-class Funnel(msgspec.Struct, frozen=True):
-    """The steps of what ads brought: each later one is a part of the tickets, not of Meta's clicks."""
-
-    link_clicks: int
-    meta_conversations: int
-    conversations: int
-    with_clid: int
-    leads: int
-    qualified: int
-    sales: int
-
-
-class Times(msgspec.Struct, frozen=True):
-    """How long from the last touch to the sale. curve: (days, share of the sales made within so many), None without sales."""
-
-    sales: int
-    median_hours: Decimal | None
-    p75_hours: Decimal | None
-    curve: list[tuple[int, Decimal]]
-
-
-class Behind(msgspec.Struct, frozen=True):
-    """A ticket that a number is made of, with its part: 1 for a count, money in the report's currency otherwise."""
-
-    ticket_id: UUID
-    at: datetime
-    part: Decimal
-
-
-class Salesperson(msgspec.Struct, frozen=True):
-    """What one person sold; user_id None: tickets of nobody."""
-
-    user_id: UUID | None
-    name: str | None
-    sales: int
-    revenue: Decimal
-    refunds: Decimal
+    unrated: int
 
 
 async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Report:
-    """The table that was asked for."""
-    raise NotImplementedError
+    """The table that was asked for. Refused (422) where the ask cannot be."""
+    about = await scope.load(conn, organization_id, check(ask))
+    found = await _read(conn, about, ask)
+    totals = await _totals(conn, about, ask, found)
+    before = previous(ask)
+    earlier = await _totals(conn, about, before, await _read(conn, about, before)) if ask.compare else None
+    missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
+    fresh = await named.freshness(conn, about, ask)
+    since = await _immature_since(conn, about, ask, now) if ask.basis == "click" else None
+    return Report(
+        ask=ask,
+        currency=about.currency,
+        rows=await _rows(conn, about, ask, found, missing),
+        special=_special(about, found, missing),
+        totals=_total_row(about, totals, missing),
+        previous=_total_row(about, earlier, {}) if earlier is not None else None,
+        count=found.count,
+        notes=_notes(about, ask, now, missing, fresh, immature=since is not None),
+        freshness=fresh,
+        break_even=_break_even(about, ask, totals),
+        tax_known=about.tax_known,
+        immature_since=since,
+        taken_at=now,
+    )
 
 
 async def daily(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> list[Day]:
-    """Each day of the period, zeros included; the sum is the report's totals."""
-    raise NotImplementedError
+    """Each day of the period, zeros included; the sum is the report's totals. Fees, product cost and tax are in it."""
+    about = await scope.load(conn, organization_id, check(ask))
+    return await series.daily(conn, about, ask)
 
 
 async def funnel(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Funnel:
-    """The steps from click to sale, of what ads brought."""
-    raise NotImplementedError
+    """The steps from click to sale, of what ads brought: conversations and leads without organic ones and posts."""
+    about = await scope.load(conn, organization_id, check(ask))
+    wanted = msgspec.structs.replace(ask, level="account", limit=1, sort="spend", text="", statuses=())
+    found = await _read(
+        conn, about, wanted if not scope.is_filtered(ask) else msgspec.structs.replace(ask, limit=1)
+    )
+    ads = metrics.total(
+        [
+            found.total,
+            *(found.special[kind][0] for kind in ("unidentified", "unconnected") if kind in found.special),
+        ]
+    )
+    return Funnel(
+        link_clicks=ads.link_clicks or 0,
+        meta_conversations=ads.meta_conversations or 0,
+        conversations=ads.conversations,
+        with_clid=ads.with_clid,
+        leads=ads.leads,
+        qualified=ads.qualified,
+        sales=ads.sales,
+    )
 
 
 async def times(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Times:
-    """How long the period's attributed sales took since the click."""
-    raise NotImplementedError
+    """How long the period's sales that ads brought took since the last touch."""
+    about = await scope.load(conn, organization_id, check(ask))
+    return await series.times(conn, about, ask)
 
 
 async def tickets_behind(
@@ -174,11 +122,193 @@ async def tickets_behind(
 ) -> list[Behind]:
     """The tickets that a row's number is made of, newest first; their parts sum to it exactly.
 
-    metric: one of conversations, with_clid, leads, qualified, sales, revenue, refunds. row: kind and id; ("total", "").
+    metric: one of series.METRICS. row: kind and id as in the report; ("total", "") for its totals.
     """
-    raise NotImplementedError
+    about = await scope.load(conn, organization_id, check(ask))
+    return await series.behind(conn, about, ask, metric, row)
 
 
 async def salespeople(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> list[Salesperson]:
-    """Who sold what in the period, most revenue first."""
-    raise NotImplementedError
+    """Who sold what in the period, most revenue first; the ticket's owner as it is now."""
+    about = await scope.load(conn, organization_id, check(ask))
+    return await series.salespeople(conn, about, ask)
+
+
+async def _read(
+    conn: Connection, about: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True
+) -> Read:
+    statement = sums.Statement(
+        level=ask.level,
+        by_click=ask.basis == "click",
+        zones=scope.has_many_zones(about, zone),
+        costs=bool(cost_rules.sale_costs(about.costs).starts),
+        filtered=scope.is_filtered(ask),
+        spent_only=ask.spent_only,
+        sort=ask.sort,
+        descending=ask.descending,
+    )
+    rows = await sums.read(conn, statement, scope.values(about, ask, zone=zone, spend=spend))
+    (total,) = (row for row in rows if row.part == 1)
+    return Read(
+        rows=[
+            (str(row.key), _amounts(about, row.found, own=True), int(row.found["unrated"]))
+            for row in rows
+            if row.part == 2
+        ],
+        special={
+            row.kind: (_amounts(about, row.found, own=False), int(row.found["unrated"]))
+            for row in rows
+            if row.part == 0
+        },
+        total=_amounts(about, total.found, own=True),
+        count=total.count,
+        unrated=sum(int(row.found["unrated"] or 0) for row in rows if row.part < 2),
+    )
+
+
+async def _totals(conn: Connection, about: Scope, ask: Ask, found: Read) -> Amounts:
+    """Everything that was asked for, tickets by the days of the totals' zone."""
+    counted = found
+    if about.zones_differ:
+        wanted = msgspec.structs.replace(ask, limit=1, sort="spend")
+        counted = await _read(conn, about, wanted, zone=about.zone, spend=False)
+    ours = metrics.total([counted.total, *(amounts for amounts, _ in counted.special.values())])
+    spent = found.total
+    return msgspec.structs.replace(ours, **{name: getattr(spent, name) for name in metrics.OF_META})
+
+
+def _amounts(about: Scope, found: dict[str, Any], *, own: bool) -> Amounts:
+    """A summed row as amounts. own: of an ad of ours, so that no spend is a spend of zero, unless its rate is not known."""
+    revenue = _hundredths(found["revenue"])
+    unit = from_minor(1, about.currency)
+    unknown = found["spend"] is None and found["impressions"]
+    told: dict[str, Any] = {
+        name: found["gross" if name == "gross_spend" else name] for name in metrics.OF_META
+    }
+    if own:
+        told = {
+            name: number if number is not None or (unknown and name in metrics.MONEY) else 0
+            for name, number in told.items()
+        }
+    for name, number in told.items():
+        if number is not None:
+            told[name] = number * unit if name in metrics.MONEY else int(number)
+    counts: dict[str, Any] = {name: int(found[name] or 0) for name in COUNTS}
+    money: dict[str, Any] = {name: _hundredths(found[name]) for name in ("refunds", "product_cost", "fees")}
+    return Amounts(
+        **told,
+        **counts,
+        **money,
+        sales_without_value=int(found["valueless"] or 0),
+        revenue=revenue,
+        attributed_sales=counts["sales"] if own else 0,
+        attributed_revenue=revenue if own else Decimal(0),
+    )
+
+
+def _hundredths(amount: Decimal | int | None) -> Decimal:
+    return Decimal(amount or 0) / 100
+
+
+async def _rows(
+    conn: Connection, about: Scope, ask: Ask, found: Read, missing: dict[tuple[str, str], tuple[Apart, ...]]
+) -> list[Row]:
+    names = await named.rows(conn, about, ask, [key for key, _, _ in found.rows])
+    reaches = await named.reach(conn, about, ask, [key for key, _, _ in found.rows])
+    return [
+        msgspec.structs.replace(
+            names[key],
+            amounts=msgspec.structs.replace(amounts, reach=reaches.get(key)),
+            apart=missing.get(("own", key), ()),
+        )
+        for key, amounts, _ in found.rows
+    ]
+
+
+def _special(about: Scope, found: Read, missing: dict[tuple[str, str], tuple[Apart, ...]]) -> list[Row]:
+    """The rows without an ad of a connected account, those with nothing in them too."""
+    if not about.whole:
+        return []
+    return [
+        Row(
+            kind=kind,
+            id="",
+            name=None,
+            amounts=found.special[kind][0] if kind in found.special else metrics.NOTHING,
+            zone=about.home,
+            apart=missing.get((kind, ""), ()),
+        )
+        for kind in SPECIAL
+    ]
+
+
+def _total_row(about: Scope, amounts: Amounts, missing: dict[tuple[str, str], tuple[Apart, ...]]) -> Row:
+    every = [each for row in missing.values() for each in row]
+    summed = [
+        Apart(
+            currency,
+            *(
+                sum((getattr(each, name) for each in every if each.currency == currency), Decimal(0))
+                for name in ("spend", "revenue", "refunds")
+            ),
+        )
+        for currency in sorted({each.currency for each in every})
+    ]
+    return Row(
+        kind="total",
+        id="",
+        name=None,
+        amounts=amounts,
+        currency=about.currency,
+        zone=about.zone,
+        apart=tuple(summed),
+    )
+
+
+def _is_foreign(about: Scope) -> bool:
+    return any(account.currency != about.currency for account in about.asked)
+
+
+def _notes(
+    about: Scope,
+    ask: Ask,
+    now: datetime,
+    missing: dict[tuple[str, str], tuple[Apart, ...]],
+    fresh: Sequence[Freshness],
+    *,
+    immature: bool,
+) -> frozenset[Note]:
+    today = periods.day_in(now, about.home)
+    said: dict[Note, bool] = {
+        "zones_differ": about.zones_differ,
+        "converted": _is_foreign(about),
+        "rate_missing": bool(missing),
+        "immature": immature,
+        "tax_off": not about.tax_known,
+        "partial": ask.until > today - PARTIAL,
+        "gaps": any(account.gaps for account in fresh),
+    }
+    return frozenset(note for note, holds in said.items() if holds)
+
+
+def _break_even(about: Scope, ask: Ask, totals: Amounts) -> Decimal | None:
+    """As of the period's last day; of the tax, what it was of all that was spent."""
+    cost = cost_rules.sale_cost(about.costs, ask.until)
+    if totals.spend and totals.gross_spend:
+        tax = 1 - totals.spend / totals.gross_spend
+    else:
+        tax = cost_rules.tax(about.costs, None, ask.until)
+    return metrics.break_even(cost.product_rate + cost.fee_rate, tax)
+
+
+async def _immature_since(conn: Connection, about: Scope, ask: Ask, now: datetime) -> date | None:
+    """The first day of the period whose clicks are younger than three of four sales took; None when all are older."""
+    today = periods.day_in(now, about.home)
+    took = await series.times(
+        conn, about, msgspec.structs.replace(ask, since=today - timedelta(days=90), until=today, basis="sale")
+    )
+    days = IMMATURE_DAYS
+    if took.p75_hours is not None and took.sales >= ENOUGH_SALES:
+        days = max(1, -(-int(took.p75_hours) // 24))
+    young = today - timedelta(days=days - 1)
+    return max(young, ask.since) if ask.until >= young else None

@@ -25,6 +25,7 @@ Action = Literal[
     "stage_added", "stage_changed", "stage_shifted", "stage_removed",
     "event_retried", "events_retried", "sale_rule_on", "sale_rule_off", "test_code_changed", "ad_retried",
     "profile_connected", "profile_renewed", "profile_removed", "profile_judged", "profile_forgotten",
+    "cost_set", "cost_removed", "fx_rates_set", "fx_rates_removed",
     "account_on", "account_off", "account_changed", "number_connected", "number_judged",
     "report_shared", "report_unshared", "target_changed",
 ]  # fmt: skip

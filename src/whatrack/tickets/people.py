@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from whatrack.db import Connection
 from whatrack.errors import NotFound, Refused
 from whatrack.tickets.moves import Before, Record
-from whatrack.tickets.stages import Stage
+from whatrack.tickets.stages import Stage, reached
 from whatrack.units import new_id
 
 COLUMNS: LiteralString = """
@@ -37,8 +37,8 @@ WHERE organization_id = %(organization_id)s AND id = %(id)s
 """
 MOVED: LiteralString = """
 INSERT INTO ticket_stage_changes (organization_id, id, ticket_id, from_stage_id, to_stage_id, from_stage, to_stage, deal_value,
-                                  currency, lost_reason, happened_at, changed_at, actor, before, version)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                  currency, lost_reason, happened_at, changed_at, actor, before, version, is_undo, reached)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 # The ticket's last move, if the ticket is as that move left it.
 LAST_MOVE: LiteralString = """
@@ -104,8 +104,8 @@ async def write_move(
     happened_at = after.won_at if new.group == "WON" and after.won_at else now
     values = [after.organization_id, new_id(), after.id, old.id, new.id, old.name, new.name, after.deal_value]
     was = None if is_undo else msgspec.json.encode(Before.of(before)).decode()
-    more = [after.currency, after.lost_reason, happened_at, now, actor, was, after.version]
-    await conn.execute(MOVED, [*values, *more])
+    more = [after.currency, after.lost_reason, happened_at, now, actor, was, after.version, is_undo]
+    await conn.execute(MOVED, [*values, *more, None if is_undo else reached(new)])
 
 
 class LastMove(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from whatrack.db import Connection
 from whatrack.errors import NotFound, Refused, bad_value
 from whatrack.tenants import audit
 from whatrack.tenants.access import Access
-from whatrack.tickets.stages import INSERT, Stage, all_stages
+from whatrack.tickets.stages import INSERT, Stage, all_stages, reached
 from whatrack.units import new_id
 
 COLORS = ("slate", "blue", "teal", "green", "amber", "orange", "red", "pink", "violet")  # the table's CHECK
@@ -58,9 +58,9 @@ WITH held AS (
     RETURNING t.id, t.version, t.deal_value, t.currency, t.lost_reason, t.won_at
 )
 INSERT INTO ticket_stage_changes (organization_id, id, ticket_id, from_stage_id, to_stage_id, from_stage, to_stage, deal_value,
-                                  currency, lost_reason, happened_at, changed_at, actor, version)
+                                  currency, lost_reason, happened_at, changed_at, actor, version, reached)
 SELECT %(organization)s, gen_random_uuid(), id, %(old)s, %(new)s, %(old_name)s, %(new_name)s, deal_value,
-       currency, lost_reason, coalesce(won_at, now()), now(), %(actor)s, version FROM moved
+       currency, lost_reason, coalesce(won_at, now()), now(), %(actor)s, version, %(reached)s FROM moved
 RETURNING ticket_id
 """
 
@@ -277,6 +277,6 @@ async def _named(conn: Connection, statement: LiteralString, values: Any) -> Non
 
 async def _move_tickets(conn: Connection, who: Access, old: Stage, new: Stage) -> list[UUID]:
     values = {"organization": who.organization_id, "old": old.id, "new": new.id, "actor": who.actor}
-    names = {"old_name": old.name, "new_name": new.name}
+    names = {"old_name": old.name, "new_name": new.name, "reached": reached(new)}
     moved = await (await conn.execute(MOVE_TICKETS, {**values, **names})).fetchall()
     return [row[0] for row in moved]

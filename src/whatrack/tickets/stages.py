@@ -46,6 +46,11 @@ class Stage(msgspec.Struct, frozen=True):
     event_name: str | None = None
 
 
+def reached(stage: Stage) -> str | None:
+    """What entering the stage counts as in reports, as it is now: won, qualified, or nothing."""
+    return "won" if stage.group == "WON" else "qualified" if stage.role == "qualified" else None
+
+
 async def create_defaults(conn: Connection, organization_id: UUID) -> None:
     """Give a new organization its five stages."""
     for position, (name, group, role, probability, color, event) in enumerate(DEFAULTS):

@@ -1,0 +1,144 @@
+"""What the report answers: rows, totals, series, steps and the tickets behind them."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from whatrack.roi.ask import Ask
+from whatrack.roi.metrics import Amounts
+
+RowKind = Literal[
+    "account", "campaign", "adset", "ad", "organic", "post", "unidentified", "unconnected", "total"
+]
+# The rows without an ad of a connected account, in the order they are shown.
+SPECIAL: tuple[RowKind, ...] = ("organic", "post", "unidentified", "unconnected")
+Note = Literal[
+    "zones_differ",   # rows are in their account's zone, totals in the organization's
+    "converted",      # money of another currency was converted at the rate of its day
+    "rate_missing",   # there is money whose day has no rate: it is in no sum, see Row.apart
+    "immature",       # counted by click, and the period's last clicks may still become sales: see immature_since
+    "tax_off",        # nobody has said yet whether Meta's invoice has tax
+    "partial",        # the period has days that Meta may still restate, or that were not fetched whole
+    "gaps",           # the period has account-days that were never fetched whole
+]  # fmt: skip
+
+
+class Apart(msgspec.Struct, frozen=True):
+    """Money in a currency for which a day had no rate: as it is, in no sum."""
+
+    currency: str
+    spend: Decimal
+    revenue: Decimal
+    refunds: Decimal
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line. id: ad_account_id for an account, Meta's id below it, "" for special rows and totals.
+
+    name_then: how it was called at the last click, when that was otherwise. status: of Meta's own words, or None.
+    currency: the account's own; amounts are in the report's. zone: that its days are in.
+    """
+
+    kind: RowKind
+    id: str
+    name: str | None
+    amounts: Amounts
+    status: str | None = None
+    name_then: str | None = None
+    is_active: bool = True
+    account_id: str | None = None
+    account_name: str | None = None
+    campaign_id: str | None = None
+    campaign_name: str | None = None
+    adset_id: str | None = None
+    adset_name: str | None = None
+    currency: str | None = None
+    zone: str | None = None
+    apart: tuple[Apart, ...] = ()
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How current an account's spend is. fetched_at: its last day that came whole; gaps: days of the period that did not."""
+
+    ad_account_id: str
+    name: str
+    fetched_at: datetime | None
+    gaps: int
+    reason: str | None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A page of rows with the totals of everything that was asked for, whatever page it is.
+
+    special: the rows without an ad of a connected account; empty when accounts are filtered. count: rows on all pages.
+    break_even, target: ROAS. immature_since: the first day whose clicks may still become sales, by the p75 time to sale.
+    """
+
+    ask: Ask
+    currency: str
+    rows: list[Row]
+    special: list[Row]
+    totals: Row
+    previous: Row | None
+    count: int
+    notes: frozenset[Note]
+    freshness: list[Freshness]
+    break_even: Decimal | None
+    tax_known: bool
+    immature_since: date | None
+    taken_at: datetime
+
+    @property
+    def next_offset(self) -> int | None:
+        """Where the next page begins; None on the last one."""
+        end = self.ask.offset + len(self.rows)
+        return end if end < self.count else None
+
+
+class Day(msgspec.Struct, frozen=True):
+    """One day of the series, in the organization's zone for what is ours and the account's for spend."""
+
+    day: date
+    amounts: Amounts
+
+
+class Funnel(msgspec.Struct, frozen=True):
+    """The steps of what ads brought: each later one is a part of the tickets, not of Meta's clicks."""
+
+    link_clicks: int
+    meta_conversations: int
+    conversations: int
+    with_clid: int
+    leads: int
+    qualified: int
+    sales: int
+
+
+class Times(msgspec.Struct, frozen=True):
+    """How long from the last touch to the sale. curve: (days, share of the sales made within so many), None without sales."""
+
+    sales: int
+    median_hours: Decimal | None
+    p75_hours: Decimal | None
+    curve: list[tuple[int, Decimal]]
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """A ticket that a number is made of, with its part: 1 for a count, money in the report's currency otherwise."""
+
+    ticket_id: UUID
+    at: datetime
+    part: Decimal
+
+
+class Salesperson(msgspec.Struct, frozen=True):
+    """What one person sold; user_id None: tickets of nobody."""
+
+    user_id: UUID | None
+    name: str | None
+    sales: int
+    revenue: Decimal
+    refunds: Decimal

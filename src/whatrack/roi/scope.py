@@ -1,0 +1,238 @@
+"""What a question is about: the accounts it means, their zones and currencies, the costs that hold, and it all as values of SQL."""
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any, LiteralString
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+from psycopg.rows import class_row
+
+from whatrack.db import Connection
+from whatrack.errors import bad_value
+from whatrack.insights import rollups
+from whatrack.roi import costs as cost_rules
+from whatrack.roi import periods
+from whatrack.roi.ask import Ask, Status
+from whatrack.roi.costs import Cost
+from whatrack.tenants import organizations
+from whatrack.units import minor_digits
+
+RANKS: dict[Status, int] = {"active": 0, "paused": 1, "other": 2, "archived": 3}
+
+ACCOUNTS: LiteralString = """
+SELECT ref, id, ad_account_id, ad_account_name AS name, currency, timezone_name AS zone, is_active, account_status
+FROM meta_ad_accounts WHERE organization_id = %s ORDER BY ref
+"""
+OF_PROFILES: LiteralString = """
+SELECT DISTINCT account_id FROM meta_ad_account_access WHERE organization_id = %s AND connection_id = ANY(%s)
+"""
+OF_PARENTS: LiteralString = """
+SELECT DISTINCT meta_account_id FROM meta_ads
+WHERE organization_id = %s AND (meta_campaign_id = ANY(%s) OR meta_ad_set_id = ANY(%s))
+"""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """An ad account, as far as the report needs it."""
+
+    ref: int
+    id: UUID
+    ad_account_id: str
+    name: str
+    currency: str
+    zone: str
+    is_active: bool
+    account_status: int
+
+    @property
+    def digits(self) -> str:
+        """Meta's bare account number."""
+        return self.ad_account_id.removeprefix("act_")
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What a question is about. whole: tickets without an ad of a connected account belong to it.
+
+    accounts: all of the organization's, so that an ad of one that is filtered away is not taken for an unconnected one's.
+    zone: of the totals: the organization's, or the accounts' where they have one and nothing else belongs to it.
+    """
+
+    organization_id: UUID
+    currency: str
+    home: str
+    zone: str
+    accounts: list[Account]
+    asked: list[Account]
+    costs: list[Cost]
+    whole: bool
+
+    @property
+    def zones_differ(self) -> bool:
+        """Whether some row's days are not those of the totals."""
+        return any(account.zone != self.zone for account in self.asked)
+
+    @property
+    def tax_known(self) -> bool:
+        """Whether somebody said what Meta's invoice has on top."""
+        return any(cost.kind == "meta_tax" for cost in self.costs)
+
+
+async def load(conn: Connection, organization_id: UUID, ask: Ask) -> Scope:
+    """Find what the question is about. Refused (422) for a currency that is not the organization's."""
+    organization = await organizations.by_id(conn, organization_id)
+    if ask.currency not in (None, organization.base_currency):
+        raise bad_value(
+            "currency", f"Money is shown in the organization's currency, {organization.base_currency}."
+        )
+    async with conn.cursor(row_factory=class_row(Account)) as cursor:
+        accounts = await (await cursor.execute(ACCOUNTS, [organization_id])).fetchall()
+    accounts = [
+        msgspec.structs.replace(each, zone=_known(each.zone, organization.timezone)) for each in accounts
+    ]
+    asked = await _asked(conn, organization_id, ask, accounts)
+    zones = {account.zone for account in asked}
+    return Scope(
+        organization_id=organization_id,
+        currency=organization.base_currency,
+        home=organization.timezone,
+        zone=zones.pop() if not ask.is_whole and len(zones) == 1 else organization.timezone,
+        accounts=accounts,
+        asked=asked,
+        costs=await cost_rules.listed(conn, organization_id),
+        whole=ask.is_whole,
+    )
+
+
+async def _asked(conn: Connection, organization_id: UUID, ask: Ask, accounts: list[Account]) -> list[Account]:
+    """The accounts that the filters leave."""
+    asked = accounts
+    named = {*ask.accounts, *(parent.id for parent in ask.within if parent.kind == "account")}
+    if named:
+        asked = [account for account in asked if named & {account.ad_account_id, account.digits}]
+    if ask.profiles:
+        rows = await (await conn.execute(OF_PROFILES, [organization_id, list(ask.profiles)])).fetchall()
+        seen = {row[0] for row in rows}
+        asked = [account for account in asked if account.id in seen]
+    campaigns, adsets = parents(ask)
+    if campaigns or adsets:
+        rows = await (await conn.execute(OF_PARENTS, [organization_id, campaigns, adsets])).fetchall()
+        theirs = {row[0] for row in rows}
+        asked = [account for account in asked if account.digits in theirs]
+    return asked
+
+
+def parents(ask: Ask) -> tuple[list[str], list[str]]:
+    """The campaigns and ad sets whose children are asked for."""
+    campaigns = [parent.id for parent in ask.within if parent.kind == "campaign"]
+    return campaigns, [parent.id for parent in ask.within if parent.kind == "adset"]
+
+
+def is_filtered(ask: Ask) -> bool:
+    """Whether the catalog has to be asked which rows there may be."""
+    campaigns, adsets = parents(ask)
+    return bool(ask.text.strip() or ask.statuses or campaigns or adsets)
+
+
+def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True) -> dict[str, Any]:
+    """Everything that the statements of sums.py want. zone: take every account's days in this one. spend: or leave it out."""
+    zones = {account.ref: zone or account.zone for account in scope.accounts}
+    cut = periods.buckets(ask.since, ask.until, {scope.zone, *zones.values()})
+    first, last = cut.of_zone[scope.zone]
+    digits = minor_digits(scope.currency)
+    campaigns, adsets = parents(ask)
+    asked = {account.ref for account in scope.asked}
+    return {
+        "organization": scope.organization_id,
+        "currency": scope.currency,
+        "zone": scope.home,
+        "places": digits - 2,
+        "unit": Decimal(10) ** (2 - digits),
+        "lo": cut.lo,
+        "hi": cut.hi,
+        "bounds": cut.bounds,
+        "first_bucket": first,
+        "last_bucket": last,
+        "whole": scope.whole,
+        "refs": [account.ref for account in scope.accounts],
+        "digits": [account.digits for account in scope.accounts],
+        "first_buckets": [cut.of_zone[zones[account.ref]][0] for account in scope.accounts],
+        "last_buckets": [cut.of_zone[zones[account.ref]][1] for account in scope.accounts],
+        "in_scope": [account.ref in asked for account in scope.accounts],
+        "text": ask.text.strip() or None,
+        "ranks": [RANKS[status] for status in ask.statuses] or None,
+        "campaigns": campaigns or None,
+        "adsets": adsets or None,
+        "limit": ask.limit,
+        "offset": ask.offset,
+        **_sale_values(scope),
+        **_spend_values(scope, ask, scope.asked if spend else []),
+    }
+
+
+def has_many_zones(scope: Scope, zone: str | None) -> bool:
+    """Whether tickets are to be told apart by zone. zone: as values() takes it."""
+    return len({scope.zone, *(zone or account.zone for account in scope.accounts)}) > 1
+
+
+def _sale_values(scope: Scope) -> dict[str, Any]:
+    """What sales cost, stretch by stretch; days are the organization's. Part 0 is also every ticket that is no sale."""
+    rules = cost_rules.sale_costs(scope.costs)
+    return {
+        "cost_starts": [periods.begins(day, scope.home) for day in rules.starts],
+        "cost_parts": list(range(len(rules.parts))),
+        "product_rates": [part.product_rate for part in rules.parts],
+        "product_fixed": [part.product_fixed * 100 for part in rules.parts],
+        "fee_rates": [part.fee_rate for part in rules.parts],
+        "fee_fixed": [part.fee_fixed * 100 for part in rules.parts],
+    }
+
+
+def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account]) -> dict[str, Any]:
+    """The period of each account as blocks and days, cut where its tax changes; of those in other currencies as days alone."""
+    slots: dict[Decimal, int] = {}
+    whole: list[tuple[int, date, date, int]] = []
+    foreign: list[tuple[int, str, Decimal, date, date, int]] = []
+    for account in accounts:
+        for part in cost_rules.tax_spans(scope.costs, account.ad_account_id, ask.since, ask.until):
+            slot = slots.setdefault(part.factor, len(slots))
+            if account.currency == scope.currency:
+                whole.append((account.ref, part.since, part.until, slot))
+            else:
+                scale = Decimal(10) ** (minor_digits(scope.currency) - minor_digits(account.currency))
+                foreign.append((account.ref, account.currency, scale, part.since, part.until, slot))
+    pieces = [
+        (ref, size, first, last, slot)
+        for ref, since, until, slot in whole
+        for size, first, last in rollups.blocks(rollups.number(since), rollups.number(until))
+    ]
+    days = [
+        (ref, rollups.day_of(first), rollups.day_of(last), slot)
+        for ref, size, first, last, slot in pieces
+        if size == 1
+    ]
+    return {
+        "slots": list(slots.values()),
+        "factors": list(slots),
+        **_columns("a", ("account", "first", "last", "slot"), whole),
+        **_columns(
+            "b", ("account", "size", "first", "last", "slot"), [piece for piece in pieces if piece[1] > 1]
+        ),
+        **_columns("d", ("account", "first", "last", "slot"), days),
+        **_columns("f", ("account", "currency", "scale", "first", "last", "slot"), foreign),
+    }
+
+
+def _columns(prefix: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return {f"{prefix}_{name}": [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def _known(zone: str, otherwise: str) -> str:
+    """The zone, if this machine knows it."""
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        return otherwise
+    return zone

@@ -1,0 +1,289 @@
+"""Beside the table: each day, how long sales take, who sold, and exactly which tickets a number is made of."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, LiteralString
+
+import msgspec
+from psycopg.rows import dict_row
+
+from whatrack.db import Connection
+from whatrack.errors import bad_value
+from whatrack.roi import periods
+from whatrack.roi import scope as scopes
+from whatrack.roi.answers import Behind, Day, RowKind, Salesperson, Times
+from whatrack.roi.ask import Ask
+from whatrack.roi.metrics import Amounts
+from whatrack.roi.scope import Scope
+from whatrack.roi.sums import (
+    ALLOWED,
+    ALLOWED_ACCOUNTS,
+    ALLOWED_KEYS,
+    BY_CLICK,
+    BY_SALE,
+    COSTS,
+    FACTS,
+    GIVEN_BACK,
+    KEYS,
+    MARKED,
+    NO_COSTS,
+    SCOPE,
+    SOLD,
+)
+from whatrack.units import from_minor
+
+EVERYTHING: LiteralString = ""
+KIND: LiteralString = """CASE WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post' WHEN c.ad_ref = -3 THEN 'unidentified'
+    WHEN acc.ref IS NULL THEN 'unconnected' ELSE 'own' END"""
+OF_AD: LiteralString = """LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref
+LEFT JOIN acc ON acc.digits = m.meta_account_id"""
+IN_SCOPE: LiteralString = "(acc.in_scope OR (acc.ref IS NULL AND %(whole)s))"
+
+SPEND_SUMS: LiteralString = """sum({spend})::bigint AS spend, sum(d.impressions)::bigint AS impressions, sum(d.clicks)::bigint AS clicks,
+    sum(d.link_clicks)::bigint AS link_clicks, sum(d.conversations)::bigint AS meta_conversations, sum(d.meta_leads)::bigint AS meta_leads,
+    sum(d.meta_purchases)::bigint AS meta_purchases, sum({value})::bigint AS meta_purchase_value"""
+AS_IT_IS: LiteralString = SPEND_SUMS.format(spend="d.spend", value="d.meta_purchase_value")
+AT_ITS_RATE: LiteralString = SPEND_SUMS.format(
+    spend="round(d.spend * r.rate * p.scale)", value="round(d.meta_purchase_value * r.rate * p.scale)"
+)
+# {source}: account-days, or days of the ads that a filter leaves. {only}: that filter.
+SPENT_DAYS: LiteralString = f"""
+SELECT day, sum(spend) AS spend, sum(spend * t.factor) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
+    sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
+    sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value
+FROM (
+    SELECT d.day, p.slot, {AS_IT_IS}
+    FROM unnest(%(a_account)s::int[], %(a_first)s::date[], %(a_last)s::date[], %(a_slot)s::int[]) AS p (account_ref, first, last, slot)
+    JOIN {{source}} d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last
+    {{only}} GROUP BY 1, 2
+    UNION ALL
+    SELECT d.day, p.slot, {AT_ITS_RATE}
+    FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_scale)s::numeric[], %(f_first)s::date[], %(f_last)s::date[], %(f_slot)s::int[])
+        AS p (account_ref, currency, scale, first, last, slot)
+    JOIN meta_ad_insights_daily d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last
+    LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = d.day
+    {{only}} GROUP BY 1, 2
+) AS spent JOIN unnest(%(slots)s::int[], %(factors)s::numeric[]) AS t (slot, factor) USING (slot)
+GROUP BY 1
+"""  # noqa: S608 - constants only
+ACCOUNT_DAYS: LiteralString = "insight_account_days"
+AD_DAYS: LiteralString = "meta_ad_insights_daily"
+ADS_OF_ALLOWED: LiteralString = """WHERE d.ad_ref IN (SELECT m.ref FROM meta_ads m
+    WHERE m.organization_id = %(organization)s AND {key} IN (SELECT key FROM allowed))"""
+ACCOUNTS_OF_ALLOWED: LiteralString = "WHERE d.account_ref::text IN (SELECT key FROM allowed)"
+COUNTED_DAYS: LiteralString = """
+WITH {scope}, {allowed} {marked}, counted AS (
+    SELECT ad_ref, width_bucket(at, %(days)s::timestamptz[]) AS day, {cost} AS cost, sum(leads) AS leads, sum(conversations) AS conversations,
+        sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales, sum(valueless) AS valueless,
+        sum(revenue) AS revenue, sum(refunds) AS refunds
+    FROM ({events}) AS event GROUP BY 1, 2, 3
+)
+SELECT c.day, sum(c.conversations) AS conversations, sum(c.with_clid) AS with_clid, sum(c.leads) AS leads, sum(c.qualified) AS qualified,
+    sum(c.sales) AS sales, sum(c.valueless) AS sales_without_value, sum(c.revenue) AS revenue, sum(c.refunds) AS refunds,
+    sum(c.revenue * k.product_rate + c.sales * k.product_fixed) AS product_cost, sum(c.revenue * k.fee_rate + c.sales * k.fee_fixed) AS fees,
+    sum(c.sales) FILTER (WHERE acc.ref IS NOT NULL) AS attributed_sales,
+    sum(c.revenue) FILTER (WHERE acc.ref IS NOT NULL) AS attributed_revenue
+FROM counted c
+JOIN unnest(%(cost_parts)s::int[], %(product_rates)s::numeric[], %(product_fixed)s::numeric[], %(fee_rates)s::numeric[], %(fee_fixed)s::numeric[])
+    AS k (part, product_rate, product_fixed, fee_rate, fee_fixed) ON k.part = c.cost
+{of_ad} WHERE {in_scope} {only} GROUP BY 1
+"""
+KEY_ALLOWED: LiteralString = "AND {key} IN (SELECT key FROM allowed)"
+TIMES: LiteralString = f"""
+WITH {SCOPE}, {MARKED}, sold AS (
+    SELECT c.w, extract(epoch FROM c.won_at - c.touched_at) / 3600 AS hours
+    FROM (SELECT f.* FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s AND f.ad_ref <> -1) AS c {OF_AD}
+    WHERE {IN_SCOPE} AND c.ad_ref <> -2
+), took AS (SELECT hours, sum(w) AS count FROM sold GROUP BY 1 HAVING sum(w) > 0),
+ranked AS (SELECT hours, count, sum(count) OVER (ORDER BY hours) AS upto, sum(count) OVER () AS whole FROM took)
+SELECT coalesce(max(whole), 0), min(hours) FILTER (WHERE upto * 2 >= whole), min(hours) FILTER (WHERE upto * 4 >= whole * 3),
+    ARRAY(SELECT coalesce(sum(count) FILTER (WHERE hours <= d * 24), 0) FROM took, unnest(%(curve)s::int[]) WITH ORDINALITY AS c (d, n)
+          GROUP BY n ORDER BY n)
+FROM ranked
+"""  # noqa: S608 - constants only
+CURVE = (1, 2, 3, 5, 7, 14, 21, 30, 45, 60, 90)
+SELLERS: LiteralString = f"""
+WITH {SCOPE}, {MARKED}, told AS (
+    SELECT f.ticket_id, f.ad_ref, f.w AS sales, f.w * {SOLD} AS revenue, 0::bigint AS refunds
+    FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
+    UNION ALL
+    SELECT f.ticket_id, f.ad_ref, 0, 0, f.w * {GIVEN_BACK}
+    FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+    WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
+)
+SELECT t.owner_id AS user_id, u.name, sum(c.sales)::int AS sales, coalesce(sum(c.revenue), 0) / 100.0 AS revenue,
+    coalesce(sum(c.refunds), 0) / 100.0 AS refunds
+FROM told c JOIN tickets t ON t.organization_id = %(organization)s AND t.id = c.ticket_id
+LEFT JOIN users u ON u.id = t.owner_id {OF_AD} WHERE {IN_SCOPE}
+GROUP BY 1, 2 HAVING sum(c.sales) <> 0 OR sum(c.refunds) <> 0 ORDER BY revenue DESC, u.name, t.owner_id
+"""  # noqa: S608 - constants only
+# What one fact adds to each number, by sale and by click; {at} is the day it belongs to.
+LEAD: LiteralString = "f.is_lead"
+PARTS: dict[
+    str, tuple[LiteralString, LiteralString, LiteralString]
+] = {  # when, on the sale's basis; which; how much
+    "leads": ("opened_at", "f.is_lead", "1"),
+    "conversations": ("opened_at", "f.is_conversation", "1"),
+    "with_clid": ("opened_at", "f.is_conversation AND f.has_clid", "1"),
+    "qualified": ("qualified_at", "f.qualified_at IS NOT NULL", "1"),
+    "sales": ("won_at", "f.won_at IS NOT NULL", "1"),
+    "sales_without_value": ("won_at", "f.won_at IS NOT NULL AND f.value IS NULL", "1"),
+    "revenue": ("won_at", "f.won_at IS NOT NULL", SOLD),
+}
+METRICS = (*PARTS, "refunds")
+FACT_PARTS: LiteralString = f"""
+SELECT f.ticket_id, f.ad_ref, f.{{at}} AS at, f.w * ({{part}}) AS part FROM {FACTS}
+WHERE {{which}} AND f.{{at}} >= %(lo)s AND f.{{at}} < %(hi)s
+"""  # noqa: S608 - constants only
+REFUND_PARTS: LiteralString = f"""
+SELECT f.ticket_id, f.ad_ref, {{at}} AS at, f.w * {GIVEN_BACK} AS part
+FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+WHERE r.organization_id = %(organization)s AND f.won_at IS NOT NULL AND {{at}} >= %(lo)s AND {{at}} < %(hi)s
+"""  # noqa: S608 - constants only
+BEHIND: LiteralString = """
+WITH {scope}, {allowed} {marked}, told AS ({parts})
+SELECT c.ticket_id, c.at, sum(c.part) AS part FROM told c {of_ad}
+WHERE {in_scope} AND width_bucket(c.at, %(bounds)s::timestamptz[])
+    BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s) {only}
+GROUP BY 1, 2 HAVING sum(c.part) <> 0 ORDER BY 2 DESC, 1
+"""
+OF_KIND: LiteralString = f"AND {KIND} = %(kind)s"
+OF_KEY: LiteralString = f"AND {KIND} = 'own' AND {{key}} = %(key)s"
+ROW_KEYS: dict[RowKind, LiteralString] = {
+    "account": "'act_' || acc.digits",
+    "campaign": "m.meta_campaign_id",
+    "adset": "m.meta_ad_set_id",
+    "ad": "m.meta_ad_id",
+}
+
+
+async def daily(conn: Connection, about: Scope, ask: Ask) -> list[Day]:
+    """Each day of the period; ours in the zone of the totals."""
+    days = periods.days(ask.since, ask.until)
+    values = scopes.values(about, ask, zone=about.zone)
+    values["days"] = [periods.begins(day, about.zone) for day in (*days, ask.until + timedelta(days=1))]
+    spent = {row["day"]: row for row in await _dicts(conn, _spent_days(ask), values)}
+    counted = {days[row["day"] - 1]: row for row in await _dicts(conn, _counted_days(about, ask), values)}
+    return [Day(day, _of_day(about, spent.get(day, {}), counted.get(day, {}))) for day in days]
+
+
+def _spent_days(ask: Ask) -> LiteralString:
+    if not scopes.is_filtered(ask):
+        return SPENT_DAYS.format(source=ACCOUNT_DAYS, only=EVERYTHING)
+    if ask.level == "account":
+        return _with_allowed(ask) + SPENT_DAYS.format(source=ACCOUNT_DAYS, only=ACCOUNTS_OF_ALLOWED)
+    only = ADS_OF_ALLOWED.format(key=ALLOWED_KEYS[ask.level][0])
+    return _with_allowed(ask) + SPENT_DAYS.format(source=AD_DAYS, only=only)
+
+
+def _with_allowed(ask: Ask) -> LiteralString:
+    return ALONE.format(_allowed(ask))
+
+
+ALONE: LiteralString = "WITH {} nothing AS (SELECT 1) "
+
+
+def _allowed(ask: Ask) -> LiteralString:
+    """The filter's CTE, with the comma that ends it."""
+    if not scopes.is_filtered(ask):
+        return EVERYTHING
+    if ask.level == "account":
+        return ALLOWED_ACCOUNTS
+    key, name = ALLOWED_KEYS[ask.level]
+    return ALLOWED.format(key=key, name=name)
+
+
+def _only_allowed(ask: Ask) -> LiteralString:
+    return KEY_ALLOWED.format(key=KEYS[ask.level][1]) if scopes.is_filtered(ask) else EVERYTHING
+
+
+def _counted_days(about: Scope, ask: Ask) -> LiteralString:
+    return COUNTED_DAYS.format(
+        scope=SCOPE,
+        allowed=_allowed(ask),
+        marked=MARKED,
+        cost=COSTS if any(cost.kind != "meta_tax" for cost in about.costs) else NO_COSTS,
+        events=BY_CLICK if ask.basis == "click" else BY_SALE,
+        of_ad=OF_AD,
+        in_scope=IN_SCOPE,
+        only=_only_allowed(ask),
+    )
+
+
+def _of_day(about: Scope, spent: dict[str, Any], counted: dict[str, Any]) -> Amounts:
+    unit = from_minor(1, about.currency)
+    money = ("revenue", "refunds", "product_cost", "fees", "attributed_revenue")
+    ours: dict[str, Any] = {
+        name: Decimal(number or 0) / 100 if name in money else int(number or 0)
+        for name, number in counted.items()
+        if name != "day"
+    }
+    ads = ("impressions", "clicks", "link_clicks", "meta_conversations", "meta_leads", "meta_purchases")
+    theirs: dict[str, Any] = {name: int(spent.get(name) or 0) for name in ads}
+    paid: dict[str, Any] = {
+        "spend": (spent.get("spend") or 0) * unit,
+        "gross_spend": (spent.get("gross") or 0) * unit,
+        "meta_purchase_value": (spent.get("meta_purchase_value") or 0) * unit,
+    }
+    return Amounts(**ours, **theirs, **paid)
+
+
+async def times(conn: Connection, about: Scope, ask: Ask) -> Times:
+    """How long the sales of the period took; half, and three quarters of them, took no longer than told."""
+    values = scopes.values(about, ask, zone=about.zone) | {"curve": list(CURVE)}
+    row = await (await conn.execute(TIMES, values)).fetchone()
+    sales, median, three_quarters, upto = row or (0, None, None, [])
+    curve = (
+        [(day, Decimal(count) / Decimal(sales)) for day, count in zip(CURVE, upto, strict=True)]
+        if sales
+        else []
+    )
+    return Times(int(sales), median, three_quarters, curve)
+
+
+async def salespeople(conn: Connection, about: Scope, ask: Ask) -> list[Salesperson]:
+    """Sales by who owns the ticket; refunds on their own day."""
+    rows = await _dicts(conn, SELLERS, scopes.values(about, ask, zone=about.zone))
+    return [msgspec.convert(row, Salesperson) for row in rows]
+
+
+async def behind(
+    conn: Connection, about: Scope, ask: Ask, metric: str, row: tuple[RowKind, str]
+) -> list[Behind]:
+    """The tickets that a number is made of."""
+    if metric not in METRICS:
+        raise bad_value("metric", f"Use one of {', '.join(METRICS)}.")
+    kind, key = row
+    is_total = kind == "total"
+    values = scopes.values(about, ask, zone=about.zone if is_total else None) | {"kind": kind, "key": key}
+    if is_total:
+        only = _only_allowed(ask)
+    else:
+        only = OF_KEY.format(key=ROW_KEYS[kind]) if kind in ROW_KEYS else OF_KIND
+    statement = BEHIND.format(
+        scope=SCOPE,
+        allowed=_allowed(ask) if is_total else EVERYTHING,
+        marked=MARKED,
+        parts=_parts(ask, metric),
+        of_ad=OF_AD,
+        in_scope=IN_SCOPE,
+        only=only,
+    )
+    found = await (await conn.execute(statement, values)).fetchall()
+    is_money = metric in ("revenue", "refunds")
+    return [
+        Behind(ticket, at, Decimal(part) / 100 if is_money else Decimal(part)) for ticket, at, part in found
+    ]
+
+
+def _parts(ask: Ask, metric: str) -> LiteralString:
+    by_click = ask.basis == "click"
+    if metric == "refunds":
+        return REFUND_PARTS.format(at="f.touched_at" if by_click else "r.refunded_at")
+    at, which, part = PARTS[metric]
+    return FACT_PARTS.format(at="touched_at" if by_click else at, which=which, part=part)
+
+
+async def _dicts(conn: Connection, statement: LiteralString, values: dict[str, Any]) -> list[dict[str, Any]]:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(statement, values)).fetchall()

@@ -1,0 +1,320 @@
+"""The one statement behind the table: spend and tickets summed into rows, filtered, sorted, a page of them and the totals.
+
+Spend is read as blocks and days (insights/rollups.py), tickets as facts (facts.py), those that changed since from the view:
+added anew and, as they were, taken away. One statement is one snapshot, so rows, totals and special rows agree.
+Money of tickets is in hundredths of the report's currency, spend in its minor units.
+"""
+
+from typing import Any, LiteralString
+
+import msgspec
+from psycopg.rows import dict_row
+
+from whatrack.db import Connection
+
+# Every fact of the organization, as it is now. w: −1 takes away what a marked ticket was when it was followed.
+MARKED: LiteralString = """marked AS MATERIALIZED (
+    SELECT ARRAY(SELECT DISTINCT unnest(ticket_ids) FROM ticket_marks WHERE organization_id = %(organization)s) AS ids
+)"""
+FACTS: LiteralString = """(
+    SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = %(organization)s
+    UNION ALL
+    SELECT -1, f.* FROM roi_tickets f
+    WHERE f.organization_id = %(organization)s AND f.ticket_id = ANY((SELECT ids FROM marked)::uuid[])
+    UNION ALL
+    SELECT 1, f.* FROM ticket_facts f
+    WHERE f.organization_id = %(organization)s AND f.ticket_id = ANY((SELECT ids FROM marked)::uuid[])
+) AS f"""
+NUMBERS: LiteralString = (
+    "spend, impressions, clicks, link_clicks, conversations, meta_leads, meta_purchases, meta_purchase_value"
+)
+SUMS: LiteralString = """sum(spend)::bigint AS spend, sum(impressions)::bigint AS impressions, sum(clicks)::bigint AS clicks,
+    sum(link_clicks)::bigint AS link_clicks, sum(conversations)::bigint AS meta_conversations, sum(meta_leads)::bigint AS meta_leads,
+    sum(meta_purchases)::bigint AS meta_purchases, sum(meta_purchase_value)::bigint AS meta_purchase_value"""
+# Of accounts in another currency each day is converted at its own rate, and rounded, so that all sums agree.
+CONVERTED: LiteralString = """
+    SELECT p.account_ref, d.ad_ref, p.slot, sum(round(d.spend * r.rate * p.scale))::bigint, sum(d.impressions)::bigint,
+        sum(d.clicks)::bigint, sum(d.link_clicks)::bigint, sum(d.conversations)::bigint, sum(d.meta_leads)::bigint,
+        sum(d.meta_purchases)::bigint, sum(round(d.meta_purchase_value * r.rate * p.scale))::bigint
+    FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_scale)s::numeric[], %(f_first)s::date[], %(f_last)s::date[], %(f_slot)s::int[])
+        AS p (account_ref, currency, scale, first, last, slot)
+    JOIN meta_ad_insights_daily d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref
+        AND d.day BETWEEN p.first AND p.last
+    LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = d.day
+    GROUP BY 1, 2, 3
+"""
+SPENT_BY_AD: LiteralString = f"""spent AS MATERIALIZED (
+    SELECT account_ref, ad_ref, slot, {SUMS} FROM (
+        SELECT p.account_ref, p.slot, x.* FROM unnest(%(b_account)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_slot)s::int[])
+            AS p (account_ref, size, first, last, slot)
+        CROSS JOIN LATERAL (SELECT ad_ref, {NUMBERS} FROM insight_ad_blocks b WHERE b.organization_id = %(organization)s
+            AND b.account_ref = p.account_ref AND b.size = p.size AND b.block BETWEEN p.first AND p.last) AS x
+        UNION ALL
+        SELECT p.account_ref, p.slot, x.* FROM unnest(%(d_account)s::int[], %(d_first)s::date[], %(d_last)s::date[], %(d_slot)s::int[])
+            AS p (account_ref, first, last, slot)
+        CROSS JOIN LATERAL (SELECT ad_ref, {NUMBERS} FROM meta_ad_insights_daily d WHERE d.organization_id = %(organization)s
+            AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last) AS x
+    ) AS read GROUP BY 1, 2, 3
+    UNION ALL {CONVERTED}
+)"""  # noqa: S608 - constants only
+SPENT_BY_ACCOUNT: LiteralString = f"""spent AS MATERIALIZED (
+    SELECT p.account_ref, NULL::int AS ad_ref, p.slot, {SUMS}
+    FROM unnest(%(a_account)s::int[], %(a_first)s::date[], %(a_last)s::date[], %(a_slot)s::int[]) AS p (account_ref, first, last, slot)
+    JOIN insight_account_days d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref
+        AND d.day BETWEEN p.first AND p.last
+    GROUP BY 1, 3
+    UNION ALL {CONVERTED}
+)"""  # noqa: S608 - constants only
+# What tickets tell of a period, as events. in_base, abroad: sales in the report's currency and in others; a sale without a
+# rate counts, its money is told apart.
+SOLD: LiteralString = """CASE WHEN f.currency = %(currency)s THEN f.value
+    ELSE round(f.value * (SELECT r.rate FROM fx_rates r WHERE r.organization_id = %(organization)s AND r.currency = f.currency
+        AND r.into_currency = %(currency)s AND r.day = (f.won_at AT TIME ZONE %(zone)s)::date), %(places)s)::bigint END"""
+GIVEN_BACK: LiteralString = """CASE WHEN r.currency = %(currency)s THEN (r.amount * 100)::bigint
+    ELSE round(r.amount * 100 * (SELECT x.rate FROM fx_rates x WHERE x.organization_id = %(organization)s AND x.currency = r.currency
+        AND x.into_currency = %(currency)s AND x.day = (r.refunded_at AT TIME ZONE %(zone)s)::date), %(places)s)::bigint END"""
+BY_SALE: LiteralString = f"""
+    SELECT f.ad_ref, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
+        f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, 0 AS qualified, 0 AS sales, 0 AS valueless, 0::bigint AS revenue,
+        0::bigint AS refunds, 0 AS unrated, NULL::timestamptz AS sold_at
+    FROM {FACTS} WHERE f.is_lead AND f.opened_at >= %(lo)s AND f.opened_at < %(hi)s
+    UNION ALL
+    SELECT f.ad_ref, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {FACTS} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
+    UNION ALL
+    SELECT f.ad_ref, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
+        f.w * (f.value IS NOT NULL AND {SOLD} IS NULL)::int, f.won_at
+    FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
+    UNION ALL
+    SELECT f.ad_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
+    FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+    WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
+"""  # noqa: S608 - constants only
+BY_CLICK: LiteralString = f"""
+    SELECT f.ad_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
+        f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, f.w * (f.qualified_at IS NOT NULL)::int AS qualified,
+        f.w * (f.won_at IS NOT NULL)::int AS sales, f.w * (f.won_at IS NOT NULL AND f.value IS NULL)::int AS valueless,
+        CASE WHEN f.won_at IS NULL THEN 0 ELSE f.w * {SOLD} END AS revenue, 0::bigint AS refunds,
+        f.w * (f.won_at IS NOT NULL AND f.value IS NOT NULL AND {SOLD} IS NULL)::int AS unrated, f.won_at AS sold_at
+    FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s
+    UNION ALL
+    SELECT f.ad_ref, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
+    FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+    WHERE r.organization_id = %(organization)s AND f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.won_at IS NOT NULL
+"""  # noqa: S608 - constants only
+ONE_BUCKET: LiteralString = "1"
+MANY_BUCKETS: LiteralString = "width_bucket(at, %(bounds)s::timestamptz[])"
+NO_COSTS: LiteralString = "0"
+COSTS: LiteralString = (
+    "CASE WHEN sold_at IS NULL THEN 0 ELSE width_bucket(sold_at, %(cost_starts)s::timestamptz[]) END"
+)
+COUNTED: LiteralString = """counted AS MATERIALIZED (
+    SELECT ad_ref, {bucket} AS bucket, {cost} AS cost, sum(leads) AS leads, sum(conversations) AS conversations,
+        sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales, sum(valueless) AS valueless,
+        sum(revenue)::bigint AS revenue, sum(refunds)::bigint AS refunds, sum(unrated) AS unrated
+    FROM ({events}) AS event GROUP BY 1, 2, 3
+)"""
+# Which account each ad is of, as far as that account is one of the organization's.
+SCOPE: LiteralString = """acc AS MATERIALIZED (
+    SELECT * FROM unnest(%(refs)s::int[], %(digits)s::text[], %(first_buckets)s::int[], %(last_buckets)s::int[], %(in_scope)s::bool[])
+        AS acc (ref, digits, first_bucket, last_bucket, in_scope)
+)"""
+# {key}: what a row is about. Special rows have the kind alone.
+JOINED: LiteralString = """joined AS (
+    SELECT 'own' AS kind, {spent_key} AS key, s.spend, s.spend * t.factor AS gross, s.impressions, s.clicks, s.link_clicks,
+        s.meta_conversations, s.meta_leads, s.meta_purchases, s.meta_purchase_value,
+        0 AS conversations, 0 AS with_clid, 0 AS leads, 0 AS qualified, 0 AS sales, 0 AS valueless, 0 AS revenue, 0 AS refunds,
+        0 AS product_cost, 0 AS fees, 0 AS unrated
+    FROM spent s JOIN unnest(%(slots)s::int[], %(factors)s::numeric[]) AS t (slot, factor) ON t.slot = s.slot
+    {spent_catalog}
+    UNION ALL
+    SELECT CASE WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post' WHEN c.ad_ref = -3 THEN 'unidentified'
+                WHEN acc.ref IS NULL THEN 'unconnected' ELSE 'own' END,
+        CASE WHEN acc.ref IS NOT NULL THEN {counted_key} END,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        c.conversations, c.with_clid, c.leads, c.qualified, c.sales, c.valueless, c.revenue, c.refunds,
+        c.revenue * k.product_rate + c.sales * k.product_fixed, c.revenue * k.fee_rate + c.sales * k.fee_fixed, c.unrated
+    FROM counted c
+    JOIN unnest(%(cost_parts)s::int[], %(product_rates)s::numeric[], %(product_fixed)s::numeric[], %(fee_rates)s::numeric[], %(fee_fixed)s::numeric[])
+        AS k (part, product_rate, product_fixed, fee_rate, fee_fixed) ON k.part = c.cost
+    LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref
+    LEFT JOIN acc ON acc.digits = m.meta_account_id
+    WHERE c.bucket BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s)
+    AND (acc.in_scope OR (acc.ref IS NULL AND %(whole)s)){every}
+)"""
+CATALOG: LiteralString = "JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = s.ad_ref"
+NO_CATALOG: LiteralString = ""
+KEYS: dict[str, tuple[LiteralString, LiteralString]] = {  # of spent, of counted
+    "account": ("s.account_ref::text", "acc.ref::text"),
+    "campaign": ("coalesce(m.meta_campaign_id, '')", "coalesce(m.meta_campaign_id, '')"),
+    "adset": ("coalesce(m.meta_ad_set_id, '')", "coalesce(m.meta_ad_set_id, '')"),
+    "ad": ("s.ad_ref", "c.ad_ref"),
+}
+# Which rows a filter lets through, by what the catalog says today. rank: see RANK.
+RANK: LiteralString = """CASE WHEN m.effective_status = 'ACTIVE' THEN 0 WHEN m.effective_status IN ('PAUSED', 'CAMPAIGN_PAUSED', 'ADSET_PAUSED') THEN 1
+    WHEN m.effective_status IN ('ARCHIVED', 'DELETED', 'NOT_VISIBLE') THEN 3 ELSE 2 END"""
+ALLOWED: LiteralString = f"""allowed AS MATERIALIZED (
+    SELECT {{key}} AS key FROM meta_ads m WHERE m.organization_id = %(organization)s
+    AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
+    AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s))
+    GROUP BY 1 HAVING (%(text)s::text IS NULL OR bool_or(position(lower(%(text)s) IN lower({{name}})) > 0))
+    AND (%(ranks)s::int[] IS NULL OR min({RANK}) = ANY(%(ranks)s))
+), """  # noqa: S608 - constants only
+ACCOUNT_RANK: LiteralString = "CASE WHEN NOT m.is_active THEN 1 WHEN m.account_status = 1 THEN 0 ELSE 2 END"
+ALLOWED_ACCOUNTS: LiteralString = f"""allowed AS MATERIALIZED (
+    SELECT m.ref::text AS key FROM meta_ad_accounts m WHERE m.organization_id = %(organization)s
+    AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(m.ad_account_name)) > 0)
+    AND (%(ranks)s::int[] IS NULL OR {ACCOUNT_RANK} = ANY(%(ranks)s))
+), """  # noqa: S608 - constants only
+ALLOWED_KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
+    "campaign": ("coalesce(m.meta_campaign_id, '')", "m.meta_campaign_name"),
+    "adset": ("coalesce(m.meta_ad_set_id, '')", "m.meta_ad_set_name"),
+    "ad": ("m.ref", "m.name"),
+}
+ONLY_ALLOWED: LiteralString = "WHERE key IN (SELECT key FROM allowed)"
+EVERYTHING: LiteralString = ""
+# What a row is called, for sorting by it.
+NAMES: dict[str, LiteralString] = {
+    "account": "LEFT JOIN (SELECT ref::text AS key, ad_account_name AS name FROM meta_ad_accounts WHERE organization_id = %(organization)s) n USING (key)",
+    "campaign": """LEFT JOIN (SELECT coalesce(meta_campaign_id, '') AS key, max(meta_campaign_name) AS name FROM meta_ads
+        WHERE organization_id = %(organization)s GROUP BY 1) n USING (key)""",
+    "adset": """LEFT JOIN (SELECT coalesce(meta_ad_set_id, '') AS key, max(meta_ad_set_name) AS name FROM meta_ads
+        WHERE organization_id = %(organization)s GROUP BY 1) n USING (key)""",
+    "ad": "LEFT JOIN (SELECT ref AS key, name FROM meta_ads WHERE organization_id = %(organization)s) n USING (key)",
+}
+GROUPED: LiteralString = """grouped AS MATERIALIZED (
+    SELECT kind, key, sum(spend) AS spend, sum(gross) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
+        sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
+        sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value, sum(conversations) AS conversations,
+        sum(with_clid) AS with_clid, sum(leads) AS leads, sum(qualified) AS qualified, sum(sales) AS sales,
+        sum(valueless) AS valueless, sum(revenue) AS revenue, sum(refunds) AS refunds, sum(product_cost) AS product_cost,
+        sum(fees) AS fees, sum(unrated) AS unrated
+    FROM joined {allowed} GROUP BY 1, 2 {having}
+)"""
+# A marked ticket may leave a row of nothing behind, where it was.
+ANY_ROW: LiteralString = """HAVING count(impressions) > 0 OR sum(leads) <> 0 OR sum(qualified) <> 0 OR sum(sales) <> 0
+    OR sum(refunds) <> 0 OR kind <> 'own'"""
+SPENT_ONLY: LiteralString = """HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(impressions) > 0) OR sum(leads) <> 0
+    OR sum(qualified) <> 0 OR sum(sales) <> 0 OR sum(refunds) <> 0 OR kind <> 'own'"""
+# Every account, also one without anything in the period.
+EVERY_ACCOUNT: LiteralString = """
+    UNION ALL
+    SELECT 'own', acc.ref::text, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM acc WHERE acc.in_scope"""
+NO_MORE: LiteralString = ""
+TOTAL: LiteralString = """
+    sum(spend) AS spend, sum(gross) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks, sum(link_clicks) AS link_clicks,
+    sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads, sum(meta_purchases) AS meta_purchases,
+    sum(meta_purchase_value) AS meta_purchase_value, sum(conversations) AS conversations, sum(with_clid) AS with_clid,
+    sum(leads) AS leads, sum(qualified) AS qualified, sum(sales) AS sales, sum(valueless) AS valueless, sum(revenue) AS revenue,
+    sum(refunds) AS refunds, sum(product_cost) AS product_cost, sum(fees) AS fees, sum(unrated) AS unrated
+"""
+# Special rows, the totals of the rest, and one page of it.
+ANSWER: LiteralString = f"""
+SELECT 0 AS part, 0::bigint AS count, g.kind, g.key::text, {{columns}} FROM grouped g WHERE g.kind <> 'own'
+UNION ALL
+SELECT 1, count(*), 'own', NULL, {TOTAL} FROM grouped WHERE kind = 'own'
+UNION ALL
+SELECT * FROM (
+    SELECT 2, 0::bigint, g.kind, g.key::text, {{columns}} FROM grouped g {{names}} WHERE g.kind = 'own'
+    ORDER BY {{order}} {{direction}} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s
+) AS page
+"""  # noqa: S608 - constants only
+GROUP_COLUMNS: LiteralString = """g.spend, g.gross, g.impressions, g.clicks, g.link_clicks, g.meta_conversations, g.meta_leads,
+    g.meta_purchases, g.meta_purchase_value, g.conversations, g.with_clid, g.leads, g.qualified, g.sales, g.valueless, g.revenue,
+    g.refunds, g.product_cost, g.fees, g.unrated"""
+NET: LiteralString = "(g.revenue - g.refunds)"
+# unit: hundredths in one minor unit of the report's currency.
+SPEND: LiteralString = "(g.spend * %(unit)s)"
+GROSS: LiteralString = "(g.gross * %(unit)s)"
+PROFIT: LiteralString = f"({NET} - g.product_cost - g.fees - coalesce({GROSS}, 0))"
+ORDERS: dict[str, LiteralString] = {
+    "spend": "g.spend", "gross_spend": "g.gross", "impressions": "g.impressions", "reach": "NULL::int", "clicks": "g.clicks",
+    "link_clicks": "g.link_clicks", "meta_conversations": "g.meta_conversations", "meta_leads": "g.meta_leads",
+    "meta_purchases": "g.meta_purchases", "meta_purchase_value": "g.meta_purchase_value", "conversations": "g.conversations",
+    "with_clid": "g.with_clid", "leads": "g.leads", "qualified": "g.qualified", "sales": "g.sales",
+    "sales_without_value": "g.valueless", "revenue": "g.revenue", "refunds": "g.refunds", "product_cost": "g.product_cost",
+    "fees": "g.fees", "net_revenue": NET, "profit": PROFIT,
+    "roas": f"g.revenue / nullif({SPEND}, 0)", "blended_roas": f"g.revenue / nullif({SPEND}, 0)",
+    "net_roas": f"{NET} / nullif({SPEND}, 0)", "gross_roas": f"g.revenue / nullif({GROSS}, 0)",
+    "roi": f"{PROFIT} / nullif({GROSS}, 0)", "margin": f"{PROFIT} / nullif({NET}, 0)",
+    "ticket_average": "g.revenue::numeric / nullif(g.sales - g.valueless, 0)",
+    "cpa": "g.spend / nullif(g.sales, 0)", "cpl": "g.spend / nullif(g.leads, 0)", "cost_per_qualified": "g.spend / nullif(g.qualified, 0)",
+    "cost_per_conversation": "g.spend / nullif(g.conversations, 0)",
+    "cost_per_meta_conversation": "g.spend / nullif(g.meta_conversations, 0)", "cpm": "g.spend / nullif(g.impressions, 0)",
+    "cpc": "g.spend / nullif(g.link_clicks, 0)", "cpc_all": "g.spend / nullif(g.clicks, 0)",
+    "ctr": "g.link_clicks::numeric / nullif(g.impressions, 0)", "ctr_all": "g.clicks::numeric / nullif(g.impressions, 0)",
+    "frequency": "NULL::int", "conversation_rate": "g.conversations::numeric / nullif(g.link_clicks, 0)",
+    "qualification_rate": "g.qualified::numeric / nullif(g.leads, 0)", "conversion_rate": "g.sales::numeric / nullif(g.leads, 0)",
+    "close_rate": "g.sales::numeric / nullif(g.qualified, 0)",
+    "name": "lower(n.name)",
+}  # fmt: skip
+
+
+class Sum(msgspec.Struct, frozen=True):
+    """One row as summed: what it is about (key is None for special rows and totals), and what was found."""
+
+    part: int
+    count: int
+    kind: str
+    key: str | None
+    found: dict[str, Any]
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """How to ask: by_account sums spend by account-days; the rest as the words say."""
+
+    level: str
+    by_click: bool
+    zones: bool
+    costs: bool
+    filtered: bool
+    spent_only: bool
+    sort: str
+    descending: bool
+
+    def text(self) -> LiteralString:
+        """The whole statement."""
+        spent_key, counted_key = KEYS[self.level]
+        by_account = self.level == "account"
+        counted = COUNTED.format(
+            bucket=MANY_BUCKETS if self.zones else ONE_BUCKET,
+            cost=COSTS if self.costs else NO_COSTS,
+            events=BY_CLICK if self.by_click else BY_SALE,
+        )
+        joined = JOINED.format(
+            spent_key=spent_key,
+            counted_key=counted_key,
+            spent_catalog=CATALOG if self.level in ("campaign", "adset") else NO_CATALOG,
+            every=EVERY_ACCOUNT if by_account and not self.spent_only else NO_MORE,
+        )
+        grouped = GROUPED.format(
+            allowed=ONLY_ALLOWED if self.filtered else EVERYTHING,
+            having=SPENT_ONLY if self.spent_only else ANY_ROW,
+        )
+        answer = ANSWER.format(
+            columns=GROUP_COLUMNS,
+            names=NAMES[self.level] if self.sort == "name" else NO_MORE,
+            order=ORDERS[self.sort],
+            direction=DOWN if self.descending else UP,
+        )
+        spent = SPENT_BY_ACCOUNT if by_account else SPENT_BY_AD
+        return WHOLE.format(SCOPE, self._allowed(), MARKED, spent, counted, joined, grouped, answer)
+
+    def _allowed(self) -> LiteralString:
+        if not self.filtered:
+            return EVERYTHING
+        if self.level == "account":
+            return ALLOWED_ACCOUNTS
+        key, name = ALLOWED_KEYS[self.level]
+        return ALLOWED.format(key=key, name=name)
+
+
+WHOLE: LiteralString = "WITH {}, {} {}, {}, {}, {}, {} {}"
+UP: LiteralString = "ASC"
+DOWN: LiteralString = "DESC"
+
+
+async def read(conn: Connection, statement: Statement, values: dict[str, object]) -> list[Sum]:
+    """Special rows, then the totals of the others (with how many there are), then the page of them."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        rows = await (await cursor.execute(statement.text(), values)).fetchall()
+    return [Sum(row.pop("part"), row.pop("count"), row.pop("kind"), row.pop("key"), row) for row in rows]
