@@ -32,7 +32,14 @@ def test_an_address_keeps_what_it_says_and_drops_what_is_as_usual():
 
 def test_what_an_address_cannot_mean_is_as_if_it_were_not_there():
     filters = Filters.read(
-        [("level", "galaxy"), ("period", "-3"), ("basis", "luck"), ("dir", "up"), ("q", "a\x00b"), ("offset", "x")]
+        [
+            ("level", "galaxy"),
+            ("period", "-3"),
+            ("basis", "luck"),
+            ("dir", "up"),
+            ("q", "a\x00b"),
+            ("offset", "x"),
+        ]
     )
 
     assert filters == Filters(q="ab", offset="x")
