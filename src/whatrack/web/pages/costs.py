@@ -70,7 +70,11 @@ async def answer(request: Request, db: Db, who: Admin, form: Sent) -> Response:
         if not any(each.kind == "meta_tax" for each in await costs.listed(conn, who.organization_id)):
             await costs.put(conn, who.organization_id, Cost("meta_tax", rate, since=since), actor=who.actor)
     back = own_path(form.values.get("back", ""), "/roi")
-    told = _("Imposto de 12,15 % da fatura, 13,83 % sobre a mídia.") if rate else _("Sem imposto. Dá para mudar em Custos e meta.")  # fmt: skip
+    if not rate:
+        return see(request, back, _("Sem imposto. Dá para mudar em Custos e meta."))
+    told = _(
+        "Imposto de %(rate)s da fatura, %(more)s sobre a mídia.", rate=percent(rate, 2), more=on_media(rate)
+    )
     return see(request, back, told)
 
 
