@@ -166,6 +166,7 @@ async def _replace_facts(conn: Connection, account: Account, days: Sequence[Fetc
     rows = sum(len(each.facts) for each in days)
     if written != rows:
         raise RuntimeError(f"{rows - written} rows name ads that the catalog does not have")
+    await rollups.replace_days(conn, account.organization_id, account.ref, dates)
 
 
 def _columns(days: Sequence[FetchedDay]) -> dict[str, Any]:

@@ -12,18 +12,19 @@ from psycopg.rows import dict_row
 
 from whatrack.db import Connection
 
-# Every fact of the organization, as it is now. w: −1 takes away what a marked ticket was when it was followed.
+# Tickets that changed since they were followed: as they were, to be taken away, and as they are.
 MARKED: LiteralString = """marked AS MATERIALIZED (
     SELECT ARRAY(SELECT DISTINCT unnest(ticket_ids) FROM ticket_marks WHERE organization_id = %(organization)s) AS ids
-)"""
-FACTS: LiteralString = """(
-    SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = %(organization)s
-    UNION ALL
-    SELECT -1, f.* FROM roi_tickets f
+), changed AS MATERIALIZED (
+    SELECT -1 AS w, f.* FROM roi_tickets f
     WHERE f.organization_id = %(organization)s AND f.ticket_id = ANY((SELECT ids FROM marked)::uuid[])
     UNION ALL
     SELECT 1, f.* FROM ticket_facts f
     WHERE f.organization_id = %(organization)s AND f.ticket_id = ANY((SELECT ids FROM marked)::uuid[])
+)"""
+# Every fact of the organization, as it is now; sums are of w times what is counted.
+FACTS: LiteralString = """(
+    SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = %(organization)s UNION ALL SELECT * FROM changed
 ) AS f"""
 NUMBERS: LiteralString = (
     "spend, impressions, clicks, link_clicks, conversations, meta_leads, meta_purchases, meta_purchase_value"
