@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.rig import chromium as chromium
+from tests.rig import earning as earning
 from tests.rig import sandbox as sandbox
 from tests.rig import served as served
 from tests.rig import served_meta as served_meta

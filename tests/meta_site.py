@@ -23,9 +23,9 @@ async def connect_meta(site: Site, sandbox: Sandbox) -> None:
     """{account}: an account that is on; {account_off}; {profile}: one that works; {deletion}: a code of the status page."""
     cast = sandbox.cast
     everyone = list(sandbox.world.all(AdAccount))
-    thiago = await _profile(site, sandbox, cast.thiago, days=52, accounts=everyone[:3])
-    await _profile(site, sandbox, cast.viviane, days=2, accounts=[everyone[0], everyone[3]])
-    broken = await _profile(site, sandbox, cast.carla, days=30, accounts=[])
+    thiago = await connect_profile(site, sandbox, cast.thiago, days=52, accounts=everyone[:3])
+    await connect_profile(site, sandbox, cast.viviane, days=2, accounts=[everyone[0], everyone[3]])
+    broken = await connect_profile(site, sandbox, cast.carla, days=30, accounts=[])
     organization = site.organization.id
     async with site.db.tenant(organization) as conn:
         held = await profiles.held(conn, organization, broken)
@@ -43,9 +43,10 @@ async def connect_meta(site: Site, sandbox: Sandbox) -> None:
     }
 
 
-async def _profile(
+async def connect_profile(
     site: Site, sandbox: Sandbox, person: Person, *, days: int, accounts: list[AdAccount]
 ) -> UUID:
+    """A profile whose token lasts so many days, and that sees these accounts."""
     organization = site.organization.id
     token = issue_token(sandbox.world, sandbox.cast.ads_app, person, ADS, days * 86_400)
     async with site.db.tenant(organization) as conn:

@@ -21,6 +21,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Response, async_
 
 from tests import browser
 from tests.meta_site import connect_meta
+from tests.roi_site import make_earning_site
 from tests.site import Site, make_second_home, make_site, open_doors, set_aside
 from tests.support import APP_SECRET, SEALER, VERIFY_TOKEN
 from whatrack.db import Database
@@ -143,6 +144,12 @@ async def site(served: str, site_conninfo: str, sandbox: Sandbox) -> AsyncIterat
     await connect_meta(made, sandbox)
     yield made
     await db.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def earning(site: Site, sandbox: Sandbox) -> Site:
+    """Another organization at the same service, whose ads earn: look, do not change."""
+    return await make_earning_site(site.db, site.base_url, sandbox)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

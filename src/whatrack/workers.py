@@ -13,6 +13,7 @@ remind   meta_connections                  tells people by mail that a profile w
 send     meta_conversion_events            what Meta is owed, two requests at a time
 sweep    meta_conversion_events            ends what is too old, mends what was skipped, frees duplicates
 ads      ticket_tracking, meta_ad_lookups  names of the ads that people came from; "names": anew each day
+morning  report_subscriptions              owes yesterday's figures by mail at eight (only with SMTP_HOST)
 spend    insight_accounts, insight_days    what ads spent, account by account, six at a time
 plan     meta_ad_accounts                  which accounts are fetched: turned on, off, or to be read again
 mail     emails                            sends what is owed (only with SMTP_HOST)
@@ -47,6 +48,7 @@ from whatrack.meta.graph import Graph
 from whatrack.meta.media import Media, NotFetched
 from whatrack.meta.oauth import App
 from whatrack.observe import DRAINED, EXCEPTIONS, MESSAGES, PARTITION_DAYS, QUEUE_LAG, QUEUE_ROWS, logger
+from whatrack.roi import morning
 from whatrack.settings import Settings
 from whatrack.tenants import links, post, sessions, throttle
 from whatrack.tickets import store as tickets
@@ -208,6 +210,7 @@ class Workers:
         if self._settings.smtp_host:
             loops.append(("mail", self._mail, 2.0, None))
             loops.append(("remind", self._remind, 600.0, None))
+            loops.append(("morning", self._morning, 30.0, None))
         self._tasks = [
             asyncio.create_task(run_loop(name, step, stop=self._stop, idle_s=idle_s, wake=event))
             for name, step, idle_s, event in loops
@@ -314,6 +317,10 @@ class Workers:
             for ending in await upkeep.endings(conn):
                 await reminders.queue(conn, self._sealer, ending, self._settings.address)
         return False
+
+    async def _morning(self) -> bool:
+        async with self._db.system() as conn:
+            return await morning.send_due(conn, self._sealer, self._settings.address)
 
     async def _mail(self) -> bool:
         return await post.send_next(self._db, self._sealer, self._settings)

@@ -1,6 +1,6 @@
 """Tickets as a person or program reads them: one, a page of the list, the columns of the board."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
@@ -29,6 +29,7 @@ ORDER BY {} t.active_at DESC, t.id DESC
 """
 BY_STAGE: LiteralString = "s.position,"
 UNGROUPED: LiteralString = ""
+OF_IDS: LiteralString = "t.id = ANY(%(ids)s)"
 NO_PEOPLE: LiteralString = ""
 # Newest activity first without sorting them all: each stage's newest come from tickets_stage in order, then are merged.
 NEWEST: LiteralString = """
@@ -107,6 +108,16 @@ async def page(conn: Connection, organization_id: UUID, query: Query, *, phones:
     statement = PAGE.format(_people(wanted), _found(wanted), SHOWN.format(UNGROUPED))
     rows = await _rows(conn, statement, wanted.values)
     return _page(rows, query.limit, phones=phones)
+
+
+async def some(
+    conn: Connection, organization_id: UUID, ids: Sequence[UUID], *, phones: bool
+) -> list[dict[str, Any]]:
+    """The tickets of these ids that there are, in no order that is promised."""
+    values = {"organization": organization_id, "ids": list(ids), "limit": len(ids)}
+    wanted = Conditions([OF_IDS], [], None, values)
+    rows = await _rows(conn, PAGE.format(NO_PEOPLE, _matching(wanted), SHOWN.format(UNGROUPED)), values)
+    return [as_json(row, phones=phones) for row in rows]
 
 
 async def columns(

@@ -27,6 +27,7 @@ Action = Literal[
     "profile_connected", "profile_renewed", "profile_removed", "profile_judged", "profile_forgotten",
     "cost_set", "cost_removed", "fx_rates_set", "fx_rates_removed",
     "account_on", "account_off", "account_changed", "number_connected", "number_judged",
+    "report_shared", "report_unshared", "target_changed",
 ]  # fmt: skip
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 

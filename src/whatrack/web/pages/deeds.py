@@ -60,6 +60,9 @@ SENTENCES = {
     "fx_rates_set": marked("%(actor)s registrou cotações de %(currency)s em %(into)s; dias: %(days)s."),
     "fx_rates_removed": marked("%(actor)s removeu cotações de %(currency)s em %(into)s; dias: %(days)s."),
     "number_connected": marked("%(actor)s conectou o número do WhatsApp %(name)s com o token dele."),
+    "report_shared": marked("%(actor)s criou o link “%(title)s” do relatório, por %(days)s dias."),
+    "report_unshared": marked("%(actor)s revogou o link “%(title)s” do relatório."),
+    "target_changed": marked("%(actor)s mudou a meta de ROAS: %(target)s."),
     "number_judged": marked("A situação do token do número %(name)s mudou para %(status)s: %(why)s"),
 }
 STATES = {

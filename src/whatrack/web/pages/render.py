@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from babel.dates import format_date, format_datetime, format_timedelta, get_timezone_name
-from babel.numbers import format_compact_currency, format_currency, format_decimal
+from babel.numbers import format_compact_currency, format_currency, format_decimal, format_percent
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -47,6 +47,25 @@ def short_money(value: Decimal | None, currency: str = "BRL") -> str:
 def number(value: int | Decimal | None) -> str:
     """1.234."""
     return UNKNOWN if value is None else format_decimal(value, locale=i18n.language.get())
+
+
+def exact(value: Decimal | None) -> str:
+    """5,4321: with every place it has, four at least."""
+    return UNKNOWN if value is None else str(format_decimal(value, format="#,##0.0000####", locale=i18n.language.get()))  # fmt: skip
+
+
+def times(value: Decimal | None) -> str:
+    """2,88x."""
+    if value is None:
+        return UNKNOWN
+    return f"{format_decimal(value, format='#,##0.00', locale=i18n.language.get())}x"
+
+
+def percent(value: Decimal | None, places: int = 1) -> str:
+    """12,3%."""
+    if value is None:
+        return UNKNOWN
+    return str(format_percent(value, format=f"#,##0.{'0' * places}%", locale=i18n.language.get()))
 
 
 def moment(value: datetime | None, style: str = "short") -> str:
@@ -136,6 +155,9 @@ def _environment() -> Environment:
         money=money,
         short_money=short_money,
         number=number,
+        percent=percent,
+        exact=exact,
+        times=times,
         moment=moment,
         day=day,
         ago=ago,

@@ -6,11 +6,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
+from whatrack.connections import ad_accounts
 from whatrack.errors import ConfigError
+from whatrack.web.api.caller import Db
 from whatrack.web.pages import (
     account,
     audit,
     conversions,
+    costs,
     data_deletion,
     deliveries,
     events,
@@ -28,9 +31,16 @@ from whatrack.web.pages import (
     numbers,
     organization,
     pictures,
+    rates,
     recover,
+    roi,
+    roi_behind,
+    roi_days,
+    roi_mail,
+    roi_parts,
     second_step,
     setup,
+    shared,
     stages,
     ticket,
     tickets,
@@ -40,6 +50,14 @@ from whatrack.web.pages.visitor import MaybeVisitor
 
 PAGES = (
     pictures,
+    roi,
+    roi_behind,
+    roi_days,
+    roi_parts,
+    roi_mail,
+    shared,
+    costs,
+    rates,
     tickets,
     moves,
     ticket,
@@ -124,10 +142,12 @@ def install(app: FastAPI) -> None:
     failures.install(app)
 
 
-def _home(request: Request, who: MaybeVisitor) -> Response:
-    """Where work begins: at the tickets, or wherever somebody without an organization has something to do."""
+async def _home(request: Request, db: Db, who: MaybeVisitor) -> Response:
+    """Where work begins: at the report once an ad account is on, for who attends to people at the tickets."""
     if who is None:
         return see(request, "/login")
     if who.home:
-        return see(request, "/tickets")
+        async with db.tenant(who.home.id) as conn:
+            _known, active = await ad_accounts.counts(conn, who.home.id)
+        return see(request, "/roi" if active and who.home.role != "agent" else "/tickets")
     return see(request, "/deliveries" if who.user.is_operator else "/account")

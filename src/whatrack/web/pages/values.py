@@ -51,9 +51,43 @@ def _amount(plain: str) -> Decimal:
     return amount.quantize(Decimal("0.01"))
 
 
+def share(text: str) -> Decimal:
+    """A percentage as people type it, 12,15 or 12,15 %, as a fraction: at least 0, below 100, at most four places."""
+    plain = text.strip().removesuffix("%").strip()
+    try:
+        found = Decimal(parse_decimal(plain, locale=i18n.language.get(), strict=True))
+    except (NumberFormatError, ValueError):
+        found = None
+    if found is None or not _AMOUNT.fullmatch(plain):
+        example = format_decimal(Decimal("12.15"), locale=i18n.language.get())
+        raise _unreadable(_("Escreva a porcentagem como %(example)s.", example=example))
+    if found >= 100 or found != round(found, 4):
+        raise _unreadable(_("Use uma porcentagem de 0 a menos de 100, com até quatro casas."))
+    return found / 100
+
+
+def rate(text: str) -> Decimal:
+    """How much of one currency another is worth: 5,4321, above zero, at most eight places."""
+    try:
+        found = Decimal(parse_decimal(text.strip(), locale=i18n.language.get(), strict=True))
+    except (NumberFormatError, ValueError):
+        found = None
+    if found is None or not _AMOUNT.fullmatch(text.strip()):
+        example = format_decimal(Decimal("5.4321"), format="0.0000", locale=i18n.language.get())
+        raise _unreadable(_("Escreva a cotação como %(example)s.", example=example))
+    if not 0 < found < 10**8 or found != round(found, 8):
+        raise _unreadable(_("Use uma cotação acima de zero, com até oito casas."))
+    return found
+
+
 def as_typed(amount: Decimal | None) -> str:
     """An amount as the reader would type it into a form."""
     return "" if amount is None else format_decimal(amount, format="#,##0.00", locale=i18n.language.get())
+
+
+def as_share(fraction: Decimal) -> str:
+    """A fraction as the reader would type its percentage: 12,15."""
+    return str(format_decimal((fraction * 100).normalize(), format="0.####", locale=i18n.language.get()))
 
 
 def phone(text: str) -> str:

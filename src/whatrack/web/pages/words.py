@@ -83,6 +83,10 @@ REFUSALS = {
     "stale": marked(
         "Outra pessoa mudou este ticket enquanto você olhava. Nada foi alterado: veja como está agora e decida de novo."
     ),
+    "too_many_links": marked("Já há links demais. Revogue um antes de criar outro."),
+    "cost_overlaps": marked("Outra regra já vale em alguns destes dias. Antes, dê um fim a ela."),
+    "account_inactive": marked("Nenhuma conta de anúncio está ligada. Ligue uma em Meta Ads."),
+    "sync_too_soon": marked("Alguém acabou de pedir: espere um minuto."),
     "wrong_password": marked("Esta não é a sua senha atual."),
 }
 

@@ -1,0 +1,159 @@
+"""The morning's letter: what yesterday's ads cost and brought, the best of them and the worst.
+
+Background loops have no catalogue of translations (that is the web's), so the letter stands here whole in both languages.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+from babel.dates import format_date
+from babel.numbers import format_currency, format_decimal
+
+from whatrack import db as database
+from whatrack.crypto import Sealer
+from whatrack.db import Connection
+from whatrack.observe import logger
+from whatrack.roi import report as reports
+from whatrack.roi import subscriptions
+from whatrack.roi.ask import Ask
+from whatrack.roi.metrics import Amounts, value
+from whatrack.roi.report import Report, Row
+from whatrack.roi.subscriptions import Reader
+from whatrack.tenants import emails, organizations
+from whatrack.tenants.emails import Letter
+
+MOST_ADS = 1000
+UNKNOWN = "—"
+
+SUBJECTS = {
+    "pt_BR": "{organization}: {spend} investidos, {sales} vendas em {day}",
+    "en": "{organization}: {spend} spent, {sales} sales on {day}",
+}
+TEXTS = {
+    "pt_BR": (
+        "{organization}, {day}\n\n"
+        "Investimento: {spend}\nLeads: {leads}\nVendas: {sales}\nFaturamento: {revenue}\nROAS: {roas}\n\n"
+        "{best}{worst}{late}"
+        "Relatório: {link}\n\nPara não receber mais: {stop}\n"
+    ),
+    "en": (
+        "{organization}, {day}\n\n"
+        "Spend: {spend}\nLeads: {leads}\nSales: {sales}\nRevenue: {revenue}\nROAS: {roas}\n\n"
+        "{best}{worst}{late}"
+        "Report: {link}\n\nTo stop this mail: {stop}\n"
+    ),
+}
+BEST = {
+    "pt_BR": "Melhor anúncio: {name} — lucro {profit}, ROAS {roas}\n",
+    "en": "Best ad: {name} — profit {profit}, ROAS {roas}\n",
+}
+WORST = {
+    "pt_BR": "Pior anúncio: {name} — lucro {profit}, ROAS {roas}\n",
+    "en": "Worst ad: {name} — profit {profit}, ROAS {roas}\n",
+}
+LATE = {
+    "pt_BR": "Atenção: há contas cujo dia de ontem ainda não veio inteiro da Meta.\n",
+    "en": "Mind: yesterday has not come whole from Meta for some accounts yet.\n",
+}
+
+log = logger(__name__)
+
+
+class Morning(msgspec.Struct, frozen=True):
+    """What the letters of one organization tell. best, worst: of the ads that spent, by profit; None without any.
+
+    is_late: some account's yesterday has not been fetched whole.
+    """
+
+    organization: str
+    day: date
+    currency: str
+    totals: Amounts
+    best: Row | None
+    worst: Row | None
+    is_late: bool
+
+
+async def send_due(conn: Connection, sealer: Sealer, address: str) -> bool:
+    """Owe the letters of one organization whose morning has come (system scope); whether there was one.
+
+    Mail and subscription move in one transaction. A report that cannot be made is tried again in half an hour.
+    """
+    readers = await subscriptions.claim(conn)
+    if not readers:
+        return False
+    wanted = [each for each in readers if not each.is_disabled]
+    try:
+        async with conn.transaction():
+            morning = await of_yesterday(conn, readers[0].organization_id)
+            for reader in wanted:
+                await emails.queue(conn, sealer, letter(reader, morning, address))
+    except Exception as error:
+        log.exception("morning_failed", organization=str(readers[0].organization_id), exc_info=error)
+        await subscriptions.put_off(conn, readers)
+    return True
+
+
+async def of_yesterday(conn: Connection, organization_id: UUID) -> Morning:
+    """Yesterday of the organization's zone."""
+    own = await organizations.by_id(conn, organization_id)
+    now = await database.now(conn)
+    day = now.astimezone(ZoneInfo(own.timezone)).date() - timedelta(days=1)
+    found = await _report(conn, organization_id, day, now)
+    best, worst = extremes(found.rows)
+    late = bool({"gaps"} & found.notes)
+    return Morning(own.name, day, found.currency, found.totals.amounts, best, worst, late)
+
+
+async def _report(conn: Connection, organization_id: UUID, day: date, now: datetime) -> Report:
+    ask = Ask("ad", day, day, sort="profit", limit=MOST_ADS)
+    return await reports.report(conn, organization_id, ask, now)
+
+
+def extremes(rows: Sequence[Row]) -> tuple[Row | None, Row | None]:
+    """The ads with the highest and the lowest profit among those that spent; the worst only where there are two."""
+    spent = [row for row in rows if row.amounts.spend]
+    if not spent:
+        return None, None
+    ranked = sorted(spent, key=lambda row: (row.amounts.profit, row.id))
+    return ranked[-1], ranked[0] if len(ranked) > 1 else None
+
+
+def letter(reader: Reader, morning: Morning, address: str) -> Letter:
+    """One reader's letter, in their language."""
+    language = reader.language if reader.language in TEXTS else "pt_BR"
+    amounts, currency = morning.totals, morning.currency
+    told = {
+        "organization": morning.organization,
+        "day": format_date(morning.day, "short", locale=language),
+        "spend": _money(amounts.spend, currency, language),
+        "leads": format_decimal(amounts.leads, locale=language),
+        "sales": format_decimal(amounts.sales, locale=language),
+        "revenue": _money(amounts.revenue, currency, language),
+        "roas": _times(amounts.roas, language),
+        "best": _ad(BEST[language], morning.best, currency, language),
+        "worst": _ad(WORST[language], morning.worst, currency, language),
+        "late": f"\n{LATE[language]}\n" if morning.is_late else "\n",
+        "link": f"{address}/roi?period=yesterday&level=ad&sort=profit",
+        "stop": f"{address}/roi/mail",
+    }
+    return Letter(reader.email, SUBJECTS[language].format(**told), TEXTS[language].format(**told))
+
+
+def _ad(text: str, row: Row | None, currency: str, language: str) -> str:
+    if row is None:
+        return ""
+    profit = _money(Decimal(value(row.amounts, "profit") or 0), currency, language)
+    return text.format(name=row.name or row.id, profit=profit, roas=_times(row.amounts.roas, language))
+
+
+def _money(amount: Decimal | None, currency: str, language: str) -> str:
+    return UNKNOWN if amount is None else str(format_currency(amount, currency, locale=language))
+
+
+def _times(amount: Decimal | None, language: str) -> str:
+    return UNKNOWN if amount is None else f"{format_decimal(amount, format='#,##0.00', locale=language)}x"

@@ -1,0 +1,94 @@
+"""The report: what each account, campaign, ad set and ad cost and earned; and the choice of its columns."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from whatrack.insights import progress
+from whatrack.roi import looks
+from whatrack.web.addresses import own_path
+from whatrack.web.api.caller import Db
+from whatrack.web.pages import roi_columns, roi_page, roi_state
+from whatrack.web.pages.forms import Form, sent_form
+from whatrack.web.pages.i18n import _
+from whatrack.web.pages.render import page, see
+from whatrack.web.pages.roi_columns import COLUMNS, PRESETS, USUAL
+from whatrack.web.pages.roi_filters import HERE, Filters
+from whatrack.web.pages.visitor import Member, SignedIn
+
+router = APIRouter(prefix="/roi")
+
+Sent = Annotated[Form, Depends(sent_form)]
+
+
+def filters_of(request: Request) -> Filters:
+    """The filters of the address that was asked for."""
+    return Filters.read(request.query_params.multi_items())
+
+
+@router.get("")
+async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
+    """The report as its address asks for it."""
+    filters = filters_of(request)
+    async with db.tenant(who.organization_id) as conn:
+        names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
+        context = await roi_page.built(conn, who.organization_id, filters, names, path=HERE, opens=True)
+        context |= await roi_page.options(conn, who.organization_id)
+        fetching = roi_state.syncing(await progress.progress(conn, who.organization_id))
+    return page(
+        request,
+        "roi.html",
+        **context,
+        here=filters.to(HERE, offset=filters.offset),
+        within_name=_within_name(context, filters),
+        asks_tax=not context["report"].tax_known and who.role in ("owner", "admin"),
+        blank=roi_state.blank(context, fetching),
+        sync=fetching,
+        why=roi_state.why,
+        back=filters.to(HERE, offset=filters.offset),
+        may_sync=who.role != "viewer",
+        may_share=who.role != "viewer",
+        is_admin=who.role in ("owner", "admin"),
+    )
+
+
+@router.get("/columns")
+async def choose_columns(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
+    """The chooser: every column, the chosen ones ticked."""
+    filters = filters_of(request)
+    async with db.tenant(who.organization_id) as conn:
+        names = await looks.columns(conn, who.organization_id, visitor.user.id) or list(USUAL)
+    chosen = roi_columns.known(names)
+    rest = [column for column in COLUMNS.values() if column not in chosen]
+    form = Form()
+    return page(request, "roi_columns.html", filters=filters, chosen=chosen, rest=rest, form=form)
+
+
+@router.post("/columns")
+async def keep_columns(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
+    """Remember a preset, or the columns as they were ticked and numbered."""
+    async with request.form(max_files=0, max_fields=200) as sent:
+        preset, back = str(sent.get("preset", "")), own_path(str(sent.get("back", "")), HERE)
+        ticked = [str(each) for each in sent.getlist("column")]
+        places = {name: str(sent.get(f"place-{name}", "")) for name in ticked}
+    names = list(PRESETS[preset][1]) if preset in PRESETS else sorted(ticked, key=lambda name: _place(places[name]))  # fmt: skip
+    wanted = [column.name for column in roi_columns.known(names)] or list(USUAL)
+    async with db.tenant(who.organization_id) as conn:
+        await looks.remember(conn, who.organization_id, visitor.user.id, wanted)
+    return see(request, back if back.startswith(HERE) else HERE, "" if preset else _("Colunas guardadas."))
+
+
+def _place(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 999
+
+
+def _within_name(context: dict[str, object], filters: Filters) -> str:
+    """What the opened rows are called, as their children on the page name them."""
+    found = context["report"]
+    names = []
+    for each in filters.parents:
+        rows = getattr(found, "rows", [])
+        name = next((getattr(row, f"{each.kind}_name", None) for row in rows if getattr(row, f"{each.kind}_id", None) == each.id), None)  # fmt: skip
+        names.append(name or each.id)
+    return ", ".join(names)

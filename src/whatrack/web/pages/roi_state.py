@@ -1,0 +1,85 @@
+"""Where the report stands: connected, fetching, waiting behind something; and the words for why a day is missing."""
+
+from typing import Any
+
+import msgspec
+
+from whatrack.insights.progress import AccountProgress, Progress
+from whatrack.web.pages.i18n import _, marked, ngettext
+from whatrack.web.pages.roi_page import Empty
+
+# Why fetching was not whole, as insights/ names it.
+REASONS = {
+    "no_profile": marked("nenhum perfil conectado vê esta conta"),
+    "token_dead": marked("o token do perfil não vale mais: reconecte o perfil"),
+    "no_access": marked("o perfil perdeu o acesso a esta conta"),
+    "permission_missing": marked("falta a permissão ads_read: reconecte o perfil e aceite a leitura de anúncios"),
+    "throttled": marked("a Meta pediu para esperar: a conta chegou ao limite de consultas"),
+    "transient": marked("a Meta não respondeu direito: tentamos de novo sozinhos"),
+    "report_waits": marked("a Meta ainda prepara o relatório desta conta"),
+    "report_failed": marked("o relatório da Meta falhou: pedimos outro"),
+    "too_much_data": marked("a Meta diz que são dados demais: pedimos períodos menores"),
+    "currency_differs": marked("a moeda da resposta não é a da conta: atualize a lista de contas"),
+    "refused": marked("a Meta recusou o pedido"),
+}  # fmt: skip
+# What a person can do about it.
+REMEDIES = ("no_profile", "token_dead", "no_access", "permission_missing", "currency_differs")
+
+
+def why(reason: str | None) -> str:
+    """A reason in words; one of nobody's as it is."""
+    return _(REASONS[reason]) if reason in REASONS else (reason or "")
+
+
+class Syncing(msgspec.Struct, frozen=True):
+    """How fetching goes. is_busy: something will change by itself; share: of the days of a first reading, 0 to 100."""
+
+    is_busy: bool
+    is_first: bool
+    fetched: int
+    days: int
+    left: int
+    stuck: list[AccountProgress]
+
+    @property
+    def share(self) -> int:
+        """How much of it came."""
+        return 100 * self.fetched // self.days if self.days else 0
+
+
+def syncing(found: Progress) -> Syncing:
+    """How fetching goes over all accounts that are on."""
+    active = [each for each in found.accounts if each.is_active]
+    left = sum(each.due for each in active if not each.reason or each.is_running)
+    return Syncing(
+        is_busy=bool(found.running or left or any(each.days == 0 and not each.reason for each in active)),
+        is_first=any(each.is_first for each in active),
+        fetched=sum(each.fetched for each in active),
+        days=sum(each.days for each in active),
+        left=left,
+        stuck=[each for each in active if each.reason and (each.due or each.days == 0)],
+    )
+
+
+def blank(context: dict[str, Any], now: Syncing) -> Empty | None:
+    """Why there is nothing to see at all, and what to do next; None when there is something."""
+    totals = context["report"].totals.amounts
+    if totals.spend or totals.leads or totals.sales:
+        return None
+    accounts, people = context["accounts"], context["people"]
+    if not accounts and not people:
+        text = _("Conecte um perfil do Facebook: é dele que vêm o investimento e os nomes dos anúncios.")
+        return Empty("brand-facebook", text, "/settings/meta", _("Conectar um perfil"))
+    if not any(each.is_active for each in accounts):
+        text = _("Nenhuma conta de anúncio está ligada. Ligue a primeira para buscar os últimos 90 dias.")
+        return Empty("brand-meta", text, "/settings/meta", _("Ligar uma conta"))
+    if now.is_first and now.stuck:
+        names = ngettext("A conta %(name)s espera", "%(num)s contas esperam", len(now.stuck), name=now.stuck[0].name)  # fmt: skip
+        text = _("%(names)s: %(why)s.", names=names, why=why(now.stuck[0].reason))
+        return Empty("plug-connected", text, "/settings/meta", _("Ver os perfis"))
+    if now.is_first:
+        text = _(
+            "Buscando o histórico da Meta. Esta página mostra os números assim que os primeiros dias chegarem."
+        )
+        return Empty("refresh", text, "/roi/days", _("Acompanhar dia a dia"))
+    return None

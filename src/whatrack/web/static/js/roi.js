@@ -1,0 +1,128 @@
+// The report's own behaviour: what a figure is made of, the chart's cursor, printing. Everything works without it too.
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const GAP = 6;
+
+// One note for all figures: shown where one is pointed at, focused, or first tapped; Esc takes it away.
+let owner = null;
+const tip = () => document.getElementById("tip");
+function line(label, text, list) {
+  if (!text) return;
+  const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
+  dt.textContent = label;
+  dd.textContent = text;
+  list.append(dt, dd);
+}
+function fill(box, figure) {
+  const words = JSON.parse(box.dataset.words);
+  const known = document.querySelector(`#tips [data-for="${figure.dataset.tip}"]`);
+  const [title, meaning, source] = known ? [...known.children].map((each) => each.textContent) : ["", "", ""];
+  const whose = figure.dataset.about ?? figure.closest("tr")?.querySelector(".row-name")?.textContent.trim() ?? "";
+  const head = document.createElement("p");
+  head.className = "font-semibold";
+  head.textContent = figure.closest("thead") || !whose ? title : `${title} · ${whose}`;
+  const list = document.createElement("dl");
+  line(words[0], meaning, list);
+  line(words[1], figure.dataset.terms, list);
+  line(words[2], source, list);
+  line(words[3], document.querySelector("[data-age]")?.dataset.age, list);
+  box.replaceChildren(head, list);
+  if (figure.matches("a.figure")) {
+    const link = document.createElement("a");
+    link.className = "link-plain";
+    link.href = figure.href;
+    link.tabIndex = -1;
+    link.textContent = words[4];
+    box.append(link);
+  }
+}
+function show(figure) {
+  const box = tip();
+  if (!box || owner === figure) return;
+  owner?.removeAttribute("aria-describedby");
+  owner = figure;
+  fill(box, figure);
+  if (!box.matches(":popover-open")) box.showPopover();
+  const at = figure.getBoundingClientRect();
+  const left = Math.max(8, Math.min(at.left, innerWidth - box.offsetWidth - 8));
+  const below = at.bottom + GAP + box.offsetHeight < innerHeight;
+  box.style.setProperty("--left", `${left}px`);
+  box.style.setProperty("--top", `${below ? at.bottom + GAP : Math.max(8, at.top - GAP - box.offsetHeight)}px`);
+  figure.setAttribute("aria-describedby", "tip");
+}
+function hide() {
+  owner?.removeAttribute("aria-describedby");
+  owner = null;
+  const box = tip();
+  if (box?.matches(":popover-open")) box.hidePopover();
+}
+let leaving;
+document.addEventListener("pointerover", (event) => {
+  if (event.pointerType !== "mouse") return;
+  clearTimeout(leaving);
+  const figure = event.target.closest("[data-tip]");
+  if (figure) show(figure);
+  else if (owner && !event.target.closest("#tip")) leaving = setTimeout(hide, 200); // time to move into it
+});
+document.addEventListener("focusin", (event) => {
+  const figure = event.target.closest("[data-tip]");
+  if (figure?.matches(":focus-visible")) show(figure);
+  else if (!event.target.closest("#tip")) hide();
+});
+document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
+document.addEventListener("scroll", () => owner && !owner.matches(":focus") && hide(), { capture: true, passive: true });
+// A finger cannot point: its first tap tells, the second (or the link in the note) opens.
+document.addEventListener("click", (event) => {
+  const figure = event.target.closest("[data-tip]");
+  if (!figure) {
+    if (!event.target.closest("#tip")) hide();
+    return;
+  }
+  if (event.pointerType !== "touch" || figure.closest("thead") || owner === figure) return;
+  event.preventDefault();
+  show(figure);
+});
+
+// The chart: a pointer or the arrows move a cursor over the days; what it says stands in the table below.
+function chart(group) {
+  group.dataset.on = "";
+  const rows = all("[data-chart-data] tbody tr", group.parentElement);
+  const [svg, cursor, note] = [".chart-plot svg", ".chart-cursor", ".chart-tip"].map((each) => group.querySelector(each));
+  let place = rows.length - 1;
+  const point = (wanted) => {
+    place = Math.max(0, Math.min(rows.length - 1, wanted));
+    const heads = all("[data-chart-data] thead th", group.parentElement).map((each) => each.textContent);
+    const cells = [...rows[place].cells].map((each) => each.textContent.trim());
+    const x = rows[place].dataset.x;
+    cursor.setAttribute("x1", x);
+    cursor.setAttribute("x2", x);
+    cursor.setAttribute("visibility", "visible");
+    note.hidden = false;
+    note.textContent = cells.map((text, column) => (column ? `${heads[column]} ${text}` : text)).join(" · ");
+    note.style.setProperty("--x", `${x / 10}%`);
+  };
+  const away = () => {
+    cursor.setAttribute("visibility", "hidden");
+    note.hidden = true;
+  };
+  if (!rows.length) return;
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    point(Math.round(((event.clientX - box.left) / box.width) * (rows.length - 1)));
+  });
+  group.addEventListener("pointerleave", away);
+  group.addEventListener("blur", away);
+  group.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: rows.length - 1 }[event.key];
+    if (step === undefined || event.target !== group) return;
+    event.preventDefault();
+    point(note.hidden ? place : step);
+  });
+}
+
+function prepare() {
+  all("[data-chart]:not([data-on])").forEach(chart);
+  all("[data-print]").forEach((button) => (button.hidden = false));
+}
+document.addEventListener("click", (event) => event.target.closest("[data-print]") && setTimeout(() => window.print(), 50));
+document.addEventListener("htmx:after:swap", prepare);
+prepare();

@@ -1,0 +1,420 @@
+"""Links for people without an account, the morning's mail, costs and rates as people enter them."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from tests.pages_support import get, send
+from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in, stranger
+from whatrack.db import Database
+from whatrack.errors import Forbidden, NotFound
+from whatrack.roi import costs, looks, morning, sharing, subscriptions
+from whatrack.roi.answers import Row
+from whatrack.roi.metrics import Amounts
+from whatrack.roi.morning import Morning
+from whatrack.roi.subscriptions import Reader
+from whatrack.tenants import emails
+from whatrack.tenants.access import Access
+from whatrack.web.pages import rates
+
+
+@pytest.fixture
+async def shop(db: Database) -> Shop:
+    return await make_shop(db)
+
+
+@pytest.fixture
+async def admin(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with await sign_in(db, service, shop, "admin", name="Ada Nunes") as tab:
+        yield tab
+
+
+# Links
+
+
+async def make_link(db: Database, shop: Shop, question: str = "", role: str = "agent") -> str:
+    async with db.tenant(shop.id) as conn:
+        return await sharing.create(conn, Access(shop.id, role, "system"), "Resultados", question, 7)
+
+
+async def test_a_link_opens_for_anybody_and_tells_nobody_where_it_was(db: Database, shop: Shop, service: str):
+    path = await make_link(db, shop, "level=ad&period=7")
+    async with stranger(service) as tab:
+        page = await get(tab, path)
+
+    assert page.status == 200
+    assert "Resultados" in page.words
+    assert page.headers["X-Robots-Tag"] == "noindex, nofollow"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert '<meta name="robots" content="noindex' in page.text
+    assert "/roi/tickets" not in page.text
+    assert "/roi/number" not in page.text
+
+
+async def test_only_the_hash_of_a_link_is_kept(db: Database, shop: Shop):
+    path = await make_link(db, shop)
+    (row,) = await rows(db, "SELECT * FROM report_links")
+
+    assert path.removeprefix(sharing.PATH) not in repr(row)
+    assert len(row["token_hash"]) == 32
+
+
+async def test_a_revoked_and_an_expired_link_open_no_more(db: Database, shop: Shop, service: str):
+    revoked, expired = await make_link(db, shop), await make_link(db, shop)
+    async with db.tenant(shop.id) as conn:
+        first, second = await sharing.everyone(conn, shop.id)
+        await sharing.revoke(conn, Access(shop.id, "agent", "system"), second.id)
+        await conn.execute(
+            "UPDATE report_links SET expires_at = now() - interval '1 second' WHERE id = %s", [first.id]
+        )
+    async with stranger(service) as tab:
+        pages = [
+            await get(tab, path) for path in (revoked, expired, sharing.PATH + "x", sharing.PATH + "_" * 64)
+        ]
+
+    assert [page.status for page in pages] == [404] * 4
+    assert all("não funciona mais" in page.words for page in pages)
+
+
+async def test_a_link_of_one_organization_does_not_open_another(db: Database, shop: Shop, service: str):
+    other = await make_shop(db, "vizinha")
+    token = (await make_link(db, shop)).removeprefix(sharing.PATH)
+    forged = sharing._bytes(token)
+    assert sharing.organization_of(token) == shop.id
+    async with db.tenant(other.id) as conn:
+        with pytest.raises(NotFound):
+            await sharing.opened(conn, other.id, token)
+    assert forged[:16] == shop.id.bytes
+
+
+async def test_a_reader_of_a_link_cannot_widen_what_it_shows(db: Database, shop: Shop, service: str):
+    path = await make_link(db, shop, "period=7&account=act_1&within=campaign:5")
+    async with stranger(service) as tab:
+        page = await get(tab, f"{path}?period=30&account=act_2&within=campaign:9&level=ad&sort=roas&dir=asc")
+
+    addresses = " ".join(re.findall(r'href="([^"]*)"', page.text))
+    assert "act_1" in addresses
+    assert "campaign%3A5" in addresses
+    assert not re.search(r"act_2|period=30|campaign%3A9", addresses)
+    assert 'aria-current="true">Anúncios' in page.text
+
+
+async def test_a_viewer_makes_no_links(db: Database, shop: Shop):
+    with pytest.raises(Forbidden):
+        await make_link(db, shop, role="viewer")
+
+
+async def test_a_link_is_made_and_revoked_on_the_page(db: Database, shop: Shop, admin: aiohttp.ClientSession):
+    page = await send(
+        admin, "/roi/share", title="  Cliente   Sorriso ", days="30", question="level=ad&nonsense=1"
+    )
+    assert page.status == 200
+    assert "/shared/" in page.text
+    (row,) = await rows(db, "SELECT id, title, question, expires_at - created_at AS life FROM report_links")
+    assert (row["title"], row["question"], row["life"]) == ("Cliente Sorriso", "level=ad", timedelta(days=30))
+
+    listed = await get(admin, "/roi/share")
+    assert "Cliente Sorriso" in listed.words
+    assert "/shared/" not in listed.text
+    done = await send(admin, f"/roi/share/{row['id']}/revoke", follow=True)
+
+    assert "Link revogado" in done.words
+    assert await rows(db, "SELECT 1 FROM report_links") == []
+    audit = await rows(db, "SELECT action FROM audit_log WHERE action LIKE 'report%%' ORDER BY at")
+    assert [row["action"] for row in audit] == ["report_shared", "report_unshared"]
+
+
+# Mail
+
+
+async def due_at(db: Database) -> list[datetime]:
+    return [row["due_at"] for row in await rows(db, "SELECT due_at FROM report_subscriptions")]
+
+
+async def test_the_letter_is_due_at_eight_in_the_organizations_zone(db: Database):
+    shop = await make_shop(db, timezone="America/Manaus")
+    person = await make_person(db, shop)
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+        await subscriptions.subscribe(conn, shop.id, person.id)
+
+    (row,) = await rows(
+        db,
+        "SELECT (due_at AT TIME ZONE 'America/Manaus')::time::text AS at, due_at > now() AND due_at < now() + interval '1 day 1 minute'"
+        " AS soon FROM report_subscriptions",
+    )
+    assert (row["at"], row["soon"]) == ("08:00:00", True)
+
+
+async def make_due(db: Database) -> None:
+    async with db.system() as conn:
+        await conn.execute("UPDATE report_subscriptions SET due_at = now() - interval '5 hours'")
+
+
+async def letters(db: Database) -> list[emails.Letter]:
+    found = []
+    async with db.installation() as conn:
+        while owed := await emails.claim(conn, SEALER):
+            found.append(owed.letter)
+    return found
+
+
+async def test_each_reader_gets_one_letter_a_day_in_their_language(db: Database, shop: Shop):
+    for email, language in (
+        ("ana@example.com", "pt_BR"),
+        ("bob@example.com", "en"),
+        ("gone@example.com", None),
+    ):
+        person = await make_person(db, shop, email=email)
+        async with db.tenant(shop.id) as conn:
+            await subscriptions.subscribe(conn, shop.id, person.id)
+        async with db.system() as conn:
+            await conn.execute("UPDATE users SET language = %s WHERE id = %s", [language, person.id])
+            if email == "gone@example.com":
+                await conn.execute("UPDATE users SET disabled_at = now() WHERE id = %s", [person.id])
+    await make_due(db)
+    steps = []
+    for _ in range(2):
+        async with db.system() as conn:
+            steps.append(await morning.send_due(conn, SEALER, "https://wt.example"))
+
+    assert steps == [True, False]
+    found = {letter.to: letter for letter in await letters(db)}
+    assert {*found} == {"ana@example.com", "bob@example.com"}
+    assert "Investimento: R$\xa00,00" in found["ana@example.com"].text
+    assert "Spend: R$0.00" in found["bob@example.com"].text
+    assert "https://wt.example/roi/mail" in found["ana@example.com"].text
+    assert all(at > datetime.now(at.tzinfo) for at in await due_at(db))
+
+
+async def test_a_letter_that_is_put_off_comes_again_in_half_an_hour(db: Database, shop: Shop):
+    person = await make_person(db, shop)
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+    await make_due(db)
+    async with db.system() as conn:
+        readers = await subscriptions.claim(conn)
+        await subscriptions.put_off(conn, readers)
+        assert await subscriptions.claim(conn) == []
+
+    (row,) = await rows(db, "SELECT due_at - now() < interval '31 minutes' AS soon FROM report_subscriptions")
+    assert row["soon"]
+
+
+async def test_who_leaves_the_organization_gets_no_more_letters(db: Database, shop: Shop):
+    person = await make_person(db, shop)
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+        await conn.execute("DELETE FROM memberships WHERE user_id = %s", [person.id])
+
+    assert await due_at(db) == []
+
+
+def test_the_letter_names_the_best_ad_and_the_worst():
+    def row(name: str, spend: int, revenue: int) -> Row:
+        money = Decimal(revenue)
+        amounts = Amounts(
+            spend=Decimal(spend), gross_spend=Decimal(spend), revenue=money, attributed_revenue=money
+        )
+        return Row("ad", name, name, amounts)
+
+    ads = [row("Fraco", 500, 100), row("Forte", 300, 900), row("Sem gasto", 0, 2000), row("Médio", 100, 100)]
+    best, worst = morning.extremes(ads)
+    assert best
+    assert worst
+    told = Morning("Sorriso", date(2026, 11, 25), "BRL", ads[1].amounts, best, worst, is_late=False)
+    reader = Reader(uuid4(), uuid4(), "ana@example.com", None, is_disabled=False, organization="Sorriso")
+    letter = morning.letter(reader, told, "https://wt.example")
+
+    assert "Melhor anúncio: Forte — lucro R$\xa0600,00, ROAS 3,00x" in letter.text
+    assert "Pior anúncio: Fraco — lucro -R$\xa0400,00, ROAS 0,20x" in letter.text
+    assert letter.subject == "Sorriso: R$\xa0300,00 investidos, 0 vendas em 25/11/2026"
+    assert morning.extremes(ads[:1]) == (ads[0], None)
+    assert morning.extremes([ads[2]]) == (None, None)
+
+
+async def test_the_mail_is_turned_on_and_off_on_its_page(
+    db: Database, shop: Shop, admin: aiohttp.ClientSession
+):
+    assert "SMTP_HOST" in (await get(admin, "/roi/mail")).words
+    on = await send(admin, "/roi/mail", on="yes", follow=True)
+    assert "Ligado" in on.words
+    assert len(await due_at(db)) == 1
+    off = await send(admin, "/roi/mail", on="no", follow=True)
+
+    assert "Receber todo dia" in off.words
+    assert await due_at(db) == []
+
+
+# Costs
+
+
+async def test_the_first_visits_question_is_asked_until_it_is_answered(
+    db: Database, shop: Shop, admin: aiohttp.ClientSession, service: str
+):
+    question = "Quanto a Meta cobra de imposto sobre a fatura?"
+    assert question in (await get(admin, "/roi")).words
+    async with await sign_in(db, service, shop, "agent") as agent:
+        assert question not in (await get(agent, "/roi")).words
+    answered = await send(admin, "/settings/costs/tax", answer="brazil", follow=True)
+
+    assert "Imposto de 12,15% da fatura, 13,83% sobre a mídia." in answered.words
+    assert question not in answered.words
+    await send(admin, "/settings/costs/tax", answer="none")
+    (rule,) = await rows(db, "SELECT kind, rate, since FROM cost_settings")
+    assert (rule["kind"], rule["rate"], rule["since"]) == ("meta_tax", Decimal("0.1215"), date(2026, 1, 1))
+
+
+async def test_no_tax_is_an_answer_too(db: Database, shop: Shop, admin: aiohttp.ClientSession):
+    answered = await send(admin, "/settings/costs/tax", answer="none", follow=True)
+
+    assert "Sem imposto" in answered.words
+    assert "Quanto a Meta cobra" not in answered.words
+
+
+async def test_a_cost_is_added_changed_and_removed(db: Database, shop: Shop, admin: aiohttp.ClientSession):
+    fee: dict[str, Any] = {
+        "kind": "fee",
+        "label": "Gateway",
+        "rate": "4,99",
+        "fixed": "0,40",
+        "since": "2026-01-01",
+    }
+    await send(admin, "/settings/costs/new", **fee)
+    page = await get(admin, "/settings/costs")
+    assert "Gateway 4,99% R$ 0,40 desde 01/01/2026" in page.words.replace("\xa0", " ")
+    (cost,) = await rows(db, "SELECT id, rate, fixed FROM cost_settings")
+    assert (cost["rate"], cost["fixed"]) == (Decimal("0.0499"), Decimal("0.40"))
+    form = await get(admin, f"/settings/costs/{cost['id']}")
+    assert (form.value("rate"), form.value("fixed")) == ("4,99", "0,40")
+
+    changed = await send(
+        admin, f"/settings/costs/{cost['id']}", **{**fee, "rate": "5", "until": "2026-06-30"}
+    )
+    assert changed.to == "/settings/costs"
+    (cost,) = await rows(db, "SELECT id, rate, until FROM cost_settings")
+    assert (cost["rate"], cost["until"]) == (Decimal("0.05"), date(2026, 6, 30))
+    await send(admin, f"/settings/costs/{cost['id']}/remove")
+    assert await rows(db, "SELECT 1 FROM cost_settings") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "errors"),
+    [
+        ({"kind": "meta_tax", "rate": ""}, {"rate": "Preencha este campo."}),
+        ({"kind": "meta_tax", "rate": "12.15"}, {"rate": "Escreva a porcentagem como 12,15."}),
+        ({"kind": "meta_tax", "rate": "100"}, {"rate": "Use uma porcentagem de 0 a menos de 100, com até quatro casas."}),
+        ({"kind": "fee", "rate": "", "fixed": ""}, {"rate": "Preencha a porcentagem, o valor fixo, ou os dois."}),
+        ({"kind": "product", "rate": "5", "since": "2026-02-01", "until": "2026-01-01"}, {"until": "O fim não pode ser antes do início."}),
+        ({"kind": "meta_tax", "rate": "5", "ad_account_id": "act_9"}, {"ad_account_id": "Escolha uma das opções."}),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_a_cost_is_said_beside_its_field(
+    db: Database, shop: Shop, admin: aiohttp.ClientSession, fields: dict[str, str], errors: dict[str, str]
+):
+    page = await send(admin, "/settings/costs/new", **fields)
+
+    assert page.status == 422
+    assert page.errors == errors
+    assert await rows(db, "SELECT 1 FROM cost_settings") == []
+
+
+async def test_two_rules_for_one_day_are_refused_in_words(
+    db: Database, shop: Shop, admin: aiohttp.ClientSession
+):
+    await send(admin, "/settings/costs/new", kind="product", rate="20")
+    page = await send(admin, "/settings/costs/new", kind="product", rate="30", since="2026-01-01")
+
+    assert page.errors == {"since": "Outra regra já vale em alguns destes dias. Antes, dê um fim a ela."}
+
+
+async def test_break_even_and_target_are_told(db: Database, shop: Shop, admin: aiohttp.ClientSession):
+    async with db.tenant(shop.id) as conn:
+        await costs.put(conn, shop.id, costs.Cost("meta_tax", costs.BRAZIL), actor="system")
+        await costs.put(conn, shop.id, costs.Cost("product", Decimal("0.2")), actor="system")
+    page = await send(admin, "/settings/costs/target", target="3,5", follow=True)
+
+    assert "um ROAS de 1,42x" in page.words  # 1 ÷ (0,8 × 0,8785)
+    assert page.value("target") == "3,50"
+    async with db.tenant(shop.id) as conn:
+        assert await looks.target(conn, shop.id) == Decimal("3.50")
+    none = await send(admin, "/settings/costs/target", target="", follow=True)
+    assert none.value("target") == ""
+    assert (await send(admin, "/settings/costs/target", target="-1")).errors.keys() == {"target"}
+
+
+async def test_members_read_costs_and_admins_change_them(db: Database, shop: Shop, service: str):
+    async with await sign_in(db, service, shop, "viewer") as tab:
+        page = await get(tab, "/settings/costs")
+        refused = await send(tab, "/settings/costs/new", kind="product", rate="20")
+        rates_page = await get(tab, "/settings/rates")
+
+    assert page.status == rates_page.status == 200
+    assert "/settings/costs/new" not in page.text
+    assert refused.status == 403
+
+
+# Rates
+
+
+def test_a_sheet_is_read_as_brazilians_and_others_write_it():
+    brazil = rates.read_sheet(
+        "\ufeffdia;moeda;cotação\n24/11/2026;usd;5,4321\n25/11/26;USD;5,5\n\n24/11/2026;EUR;6\n"
+    )
+    other = rates.read_sheet("2026-11-24,USD,5.4321\n")
+
+    assert brazil == {
+        "USD": {date(2026, 11, 24): Decimal("5.4321"), date(2026, 11, 25): Decimal("5.5")},
+        "EUR": {date(2026, 11, 24): Decimal(6)},
+    }
+    assert other == {"USD": {date(2026, 11, 24): Decimal("5.4321")}}
+
+
+@pytest.mark.parametrize(
+    "sheet",
+    [
+        "",
+        "dia;moeda;valor",
+        "24/11/2026;USD;5,4321\n32/11/2026;USD;5",
+        "24/11/2026;DOLAR;5",
+        "24/11/2026;USD;1.234,56",
+        "24/11/2026;USD;0",
+        "24/11/2026;USD;-5",
+        "24/11/2026;USD;5;6",
+        "24/11/2026;USD;١",
+    ],
+)
+def test_a_line_that_could_mean_two_things_is_refused(sheet: str):
+    with pytest.raises(rates.Unreadable):
+        rates.read_sheet(sheet)
+
+
+async def test_rates_are_entered_imported_and_removed(db: Database, shop: Shop, admin: aiohttp.ClientSession):
+    await send(admin, "/settings/rates", day="2026-11-20", currency="USD", rate="5,4321")
+    form = aiohttp.FormData()
+    form.add_field(
+        "sheet", "23/11/2026;USD;5,50\n24/11/2026;USD;5,60".encode("cp1252"), filename="cotacoes.csv"
+    )
+    form.add_field("carry", "yes")
+    async with admin.post("/settings/rates/import", data=form, allow_redirects=False) as answer:
+        assert answer.status == 303, await answer.text()
+    found = await rows(db, "SELECT day, rate, source FROM fx_rates ORDER BY day")
+
+    assert [(row["day"].day, row["source"]) for row in found][:3] == [
+        (20, "entered"),
+        (23, "imported"),
+        (24, "imported"),
+    ]
+    assert {row["source"] for row in found[3:]} == {"carried"}
+    await send(admin, "/settings/rates/remove", day="2026-11-20", currency="USD", into="BRL")
+    assert len(await rows(db, "SELECT 1 FROM fx_rates WHERE day = '2026-11-20'")) == 0
+    wrong = await send(admin, "/settings/rates", day="2026-11-20", currency="BRL", rate="1")
+    assert wrong.errors == {"currency": "A moeda da organização não precisa de cotação."}
+    wrong = await send(admin, "/settings/rates/import", lines="x;y;z\nx;y;z")
+    assert "Linha 2" in wrong.errors["lines"]
