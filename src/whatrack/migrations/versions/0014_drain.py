@@ -5,7 +5,7 @@ from alembic import op
 from whatrack.migrations import run_file
 
 revision = "0014"
-down_revision = "0010"
+down_revision = "0013"
 
 
 def upgrade() -> None:

@@ -1,12 +1,12 @@
-"""Runs 0016_connections.sql."""
+"""Runs 0016_conversions.sql."""
 
 from alembic import op
 
 from whatrack.migrations import run_file
 
 revision = "0016"
-down_revision = "0010"
+down_revision = "0015"
 
 
 def upgrade() -> None:
-    run_file(op.get_bind(), "0016_connections")
+    run_file(op.get_bind(), "0016_conversions")
