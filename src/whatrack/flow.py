@@ -298,15 +298,6 @@ async def undo_move(
     return restored
 
 
-async def undoable(
-    conn: Connection, organization_id: UUID, ticket_id: UUID, *, actor: str, within_s: float
-) -> bool:
-    """Whether this person may take the ticket's last move back, and it is not older than so many seconds."""
-    move = await ticket_moves.last_move(conn, await ticket_moves.one(conn, organization_id, ticket_id))
-    age = await database.now(conn) - move.at if move else UNDO_WITHIN
-    return move is not None and move.actor == actor and age < timedelta(seconds=within_s)
-
-
 async def _write_move(
     conn: Connection,
     before: Record,

@@ -1,6 +1,6 @@
 """Tickets as people open and move them, at rest."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from psycopg import errors
 from psycopg.rows import class_row
 
 from whatrack.db import Connection
+from whatrack.db import now as clock
 from whatrack.errors import NotFound, Refused
 from whatrack.tickets.moves import Before, Record
 from whatrack.tickets.stages import Stage, reached
@@ -127,6 +128,16 @@ async def last_move(conn: Connection, ticket: Record) -> LastMove | None:
     if row is None or row[0] is None:
         return None
     return LastMove(msgspec.json.decode(row[0], type=Before), row[1], row[2])
+
+
+async def undoable(
+    conn: Connection, organization_id: UUID, ticket_id: UUID, *, actor: str, within_s: float
+) -> bool:
+    """Whether this person may take the ticket's last move back, and it is not older than so many seconds."""
+    move = await last_move(conn, await one(conn, organization_id, ticket_id))
+    if move is None or move.actor != actor:
+        return False
+    return await clock(conn) - move.at < timedelta(seconds=within_s)
 
 
 async def raise_version(conn: Connection, ticket: Record, now: datetime) -> None:

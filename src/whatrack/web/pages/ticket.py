@@ -15,7 +15,7 @@ from whatrack.db import Connection
 from whatrack.errors import Refused
 from whatrack.tenants import members
 from whatrack.tenants.access import Access
-from whatrack.tickets import refunds, stages
+from whatrack.tickets import people, refunds, stages
 from whatrack.tickets.moves import Change
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import event_words, i18n, values
@@ -57,7 +57,7 @@ async def _everything(conn: Connection, who: Access, ticket_id: UUID, after: str
     story = await timeline.story(
         conn, who.organization_id, ticket_id, cursor=after or None, limit=STORY_LENGTH, phones=who.sees_phones
     )
-    undoable = await flow.undoable(
+    undoable = await people.undoable(
         conn, who.organization_id, ticket_id, actor=who.actor, within_s=OFFER_UNDO_S
     )
     return {
