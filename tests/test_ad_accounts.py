@@ -8,6 +8,7 @@ import pytest
 
 from tests.connecting import ADS, Office, a_meta_and_service, a_service, an_office, colleague
 from tests.support import make_shop, rows
+from whatrack.connections import ad_accounts, profiles
 from whatrack.db import Database
 from whatrack.sandbox import trouble
 from whatrack.sandbox.build import WHATSAPP_SCOPES, add_account, issue_token
@@ -99,6 +100,30 @@ async def test_the_list_is_searched_filtered_and_paged(both: Office):
 async def test_accounts_are_found_however_accents_are_typed(both: Office, text: str):
     found = await both.get("/ad-accounts", text=text)
     assert [each["ad_account_name"] for each in found["data"]] == ["Horizonte Tóquio"]
+
+
+async def test_accounts_are_listed_in_the_order_of_a_dictionary(both: Office):
+    names = ["Zebra", "Ótica Boa Vista", "água & sol", "Ícone", "Otica Antiga"]
+    async with both.db.tenant(both.shop.id) as conn:
+        await conn.execute("UPDATE meta_connections SET list_after = now() + interval '1 hour'")
+        (profile, *_) = await profiles.everyone(conn, both.shop.id)
+        found = [
+            ad_accounts.Listed(f"act_90{place}", name, 1, "BRL", "America/Sao_Paulo", None)
+            for place, name in enumerate(names)
+        ]
+        await ad_accounts.store(conn, both.shop.id, profile.id, found)
+    listed, following = [], ""
+    while True:
+        page = await both.get(
+            "/ad-accounts",
+            connection=str(profile.id),
+            limit="2",
+            **({"cursor": following} if following else {}),
+        )
+        listed += [each["ad_account_name"] for each in page["data"]]
+        if (following := page["next"] or "") == "":
+            break
+    assert listed == ["água & sol", "Ícone", "Otica Antiga", "Ótica Boa Vista", "Zebra"]
 
 
 async def test_a_thousand_accounts_come_in_pages_of_few_calls(office: Office):

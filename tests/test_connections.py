@@ -178,6 +178,22 @@ async def test_a_state_is_bound_to_the_browser(office: Office):
         assert answer.headers["location"] == "/settings/meta?problem=state_foreign"
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?code=x",
+        "?code=x&state=y",
+        "?state=y",
+        "?code=x&state=" + "y" * 9000,
+        "?state=y&code=" + "x" * 9000,
+        "?code=%00&state=%00",
+    ],
+)
+async def test_whatever_the_callback_is_called_with_ends_on_the_settings_page(office: Office, query: str):
+    assert await office.come_back(f"{API}/callback{query}") == "/settings/meta?problem=state_unknown"
+
+
 async def test_a_late_answer_is_refused(office: Office):
     back = await office.answer_dialog(await office.dialog(), office.sandbox.cast.thiago, *ADS)
     async with office.db.system() as conn:

@@ -3,9 +3,9 @@
 Whatever happens there, a person ends on the settings page, which says what it was.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from whatrack.errors import Refused
@@ -20,7 +20,7 @@ GOES_ON: dict[int | str, dict[str, Any]] = {
     303: {"description": "To the settings page, which says what happened."}
 }
 
-Short = Annotated[str, Query(max_length=4000)]
+MOST_CHARS = 4000  # of a code; Meta's have some hundreds
 
 
 @router.get("/connect", status_code=302, response_class=RedirectResponse, responses=GOES_ON)
@@ -37,14 +37,14 @@ async def connect(request: Request, visitor: MaybeVisitor, again: bool = False) 
 
 @router.get("/callback", status_code=303, response_class=RedirectResponse, responses=GOES_ON)
 async def callback(
-    request: Request, visitor: MaybeVisitor, state: Short = "", code: Short = "", error: Short = ""
+    request: Request, visitor: MaybeVisitor, state: str = "", code: str = "", error: str = ""
 ) -> Response:
     """Take the dialog's answer: a code, or that the person cancelled."""
     if visitor is None or visitor.access is None:
         return _to_sign_in(request)
     desk = Desk(request, visitor.access)
     try:
-        if error or not code:
+        if error or not 0 < len(code) <= MOST_CHARS:
             await desk.use_up(state)
             reason = "login_cancelled" if error == "access_denied" else "login_failed"
             return see(request, f"{SETTINGS}?problem={reason}")
