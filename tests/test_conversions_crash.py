@@ -1,4 +1,4 @@
-"""kill -9 between move and settle, again and again: nothing is lost, and Meta has each event once or the doubt is written down."""
+"""kill -9 from the move to the settling, again and again: nothing is lost, and Meta has each event once or the doubt is written down."""
 
 import asyncio
 import os
@@ -8,10 +8,17 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 
-from tests.conversions import Desk, a_desk, events, move, put, tickets_of
+from tests.conversions import Desk, a_desk, events, tickets_of
+from tests.support import rows
 from whatrack.db import Database
 
 EVENTS, ROUNDS = 90, 8
+STANDING = """
+SELECT count(*) FILTER (WHERE s.role = 'qualified') AS moved, count(e.id) AS owed, count(e.id) FILTER (WHERE s.role = 'qualified') AS both,
+       count(e.id) FILTER (WHERE e.status = 'SENT') AS sent
+FROM tickets t JOIN stages s ON s.organization_id = t.organization_id AND s.id = t.stage_id
+LEFT JOIN meta_conversion_events e ON e.organization_id = t.organization_id AND e.ticket_id = t.id
+"""
 
 
 async def nursery(desk: Desk, conninfo: str) -> Process:
@@ -35,8 +42,20 @@ async def born(parent: Process) -> int:
     return int(await parent.stdout.readline())
 
 
-async def left(db: Database) -> int:
-    return sum(row["status"] == "PENDING" for row in await events(db))
+async def steps_done(db: Database) -> tuple[int, int]:
+    """How many were moved, and sent. At no moment is one moved that owes nothing, or the other way round."""
+    (row,) = await rows(db, STANDING)
+    assert row["moved"] == row["owed"] == row["both"]
+    return int(row["moved"]), int(row["sent"])
+
+
+async def until(db: Database, steps: int) -> None:
+    """Wait until so many moves and sendings are done."""
+    for _ in range(1500):
+        if sum(await steps_done(db)) >= steps:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the workers came to a halt")
 
 
 async def test_a_worker_that_is_killed_at_any_moment_loses_nothing_and_doubles_nothing_unmarked(
@@ -44,28 +63,25 @@ async def test_a_worker_that_is_killed_at_any_moment_loses_nothing_and_doubles_n
 ):
     chance = random.Random(7)
     async with a_desk(db) as desk:
-        made = await tickets_of(db, desk.shop, *desk.clicks(EVENTS), ad_id=desk.sandbox.ads()[0].id)
+        await tickets_of(db, desk.shop, *desk.clicks(EVENTS), ad_id=desk.sandbox.ads()[0].id)
         await desk.known()
-        for ticket in made:
-            await move(db, desk.shop, ticket, "qualified")
-        await put(db, "UPDATE meta_conversion_events SET batch_limit = 2")
         desk.sandbox.faults.inject("slow", seconds=0.02, times=None, path="*/events")
         parent = await nursery(desk, conninfo)
         for _ in range(ROUNDS):
             worker = await born(parent)
-            await asyncio.sleep(chance.uniform(0.05, 0.3))
+            await until(db, sum(await steps_done(db)) + chance.randint(4, 12))
+            await asyncio.sleep(chance.uniform(0, 0.03))
             os.kill(worker, signal.SIGKILL)
-        interrupted = await left(db)
+        moved, sent = await steps_done(db)
         worker = await born(parent)
-        for _ in range(300):
-            if not await left(db):
-                break
-            await asyncio.sleep(0.1)
+        await until(db, 2 * EVENTS)
         os.kill(worker, signal.SIGKILL)
         parent.kill()
         await parent.wait()
 
-        assert interrupted  # the worker was killed while there was work
+        assert sent < EVENTS  # the workers were killed while there was work
+        assert moved > 0
+        assert len(await events(db)) == EVENTS
         told = Counter(each["event_id"] for each in desk.learned)
         for row in await events(db):
             assert row["status"] == "SENT"

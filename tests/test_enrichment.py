@@ -1,5 +1,6 @@
 """Which ad: names and account found per ad, with the token of whoever sees it, and a reason of its own for each that is not."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -303,6 +304,22 @@ async def test_a_post_is_never_looked_up(desk: Desk):
 
     assert calls(desk) == 0
     assert [row["meta_enrichment_status"] for row in await tickets(desk.db)] == ["NOT_APPLICABLE"]
+
+
+async def test_two_workers_at_once_name_everything(desk: Desk):
+    ads = [each.id for each in desk.sandbox.ads()] + [f"1209999999999{place:05d}" for place in range(60)]
+    said = [
+        message(f"5511988{place:06d}", referral=ad(each, f"Aff-{place}")) for place, each in enumerate(ads)
+    ]
+    await process(desk.db, body(change(desk.shop.number, *said)))
+
+    await asyncio.gather(desk.enriched(), desk.enriched())
+    await desk.enriched()
+
+    found = {row["meta_ad_id"]: row["meta_enrichment_status"] for row in await tracking(desk.db)}
+    seen = {each.id for each in desk.sandbox.ads()}
+    assert found == {each: "COMPLETED" if each in seen else "FAILED" for each in ads}
+    assert set(await lookups(desk.db)) == set(ads) - seen
 
 
 async def test_two_workers_ask_for_each_ad_once(desk: Desk):

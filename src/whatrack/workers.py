@@ -10,7 +10,7 @@ keep     delivery partitions, exceptions   makes days ahead, drops old ones, war
 check    meta_connections, numbers         asks Meta how tokens are, and renews those in their last days
 list     meta_connections                  reads the ad accounts that each profile sees
 remind   meta_connections                  tells people by mail that a profile will stop working
-send     meta_conversion_events            what Meta is owed, two requests at a time
+send     meta_conversion_events            what Meta is owed, a few requests at a time
 sweep    meta_conversion_events            ends what is too old, mends what was skipped, frees duplicates
 ads      ticket_tracking, meta_ad_lookups  names of the ads that people came from; "names": anew each day
 morning  report_subscriptions              owes yesterday's figures by mail at eight (only with SMTP_HOST)
@@ -65,7 +65,8 @@ BATCH = (
 CONFLICT_RETRIES = 3
 PROGRAM_LIMIT = "54"  # SQLSTATE class: a row too large for an index, JSON nested too deeply for the stack
 SWEEP_LIMIT = 1000
-SENDERS = 2
+SENDERS = 3  # a slow answer of Meta's holds up one of them
+NAMERS = 2
 FETCHERS = 6  # accounts at a time: a report is mostly waited for
 PICTURES = 8
 _OVERTAKEN = (errors.UniqueViolation, errors.ForeignKeyViolation)
@@ -224,10 +225,13 @@ class Workers:
             (f"send-{place}", Dispatcher(self._db.system, self._graph, self._keys).step, 1.0, owed)
             for place in range(SENDERS)
         ]
+        namers: list[Loop] = [
+            (f"ads-{place}", enricher.step, 1.0, self._wakeups.event(ADS)) for place in range(NAMERS)
+        ]
         return [
             *senders,
+            *namers,
             ("sweep", self._sweep, 10.0, None),
-            ("ads", enricher.step, 1.0, self._wakeups.event(ADS)),
             ("names", enricher.refresh, 600.0, None),
         ]
 
