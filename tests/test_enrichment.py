@@ -71,7 +71,7 @@ async def test_an_ad_is_asked_for_once_however_many_tickets_it_brings(desk: Desk
 
 
 async def test_the_tickets_of_a_great_ad_are_held_piece_by_piece_and_all_end(desk: Desk):
-    ad_id = "120226305854810726"  # nobody is connected, so none can be named
+    ad_id = "120226305854810726"  # of no account that the profile sees
     await tickets_of(desk.db, desk.shop, "Aff-1", ad_id=ad_id)
     more = 2 * AT_ONCE
     async with desk.db.tenant(desk.shop.id) as conn:
@@ -86,7 +86,7 @@ async def test_the_tickets_of_a_great_ad_are_held_piece_by_piece_and_all_end(des
 
     assert first == AT_ONCE
     ended = [(row["meta_enrichment_status"], row["meta_enrichment_error"]) for row in await tracking(desk.db)]
-    assert ended == [("FAILED", "no_profile")] * (more + 1)
+    assert ended == [("FAILED", "no_access")] * (more + 1)
 
 
 async def test_fifty_ads_are_one_call(desk: Desk):
