@@ -11,6 +11,7 @@ import pytest
 from tests.conversions import Desk, a_desk, connect, events, move, put, tickets_of
 from tests.support import ad, body, change, message, process, rows, tickets
 from whatrack import flow_connections
+from whatrack.attribution.tracking import AT_ONCE, give_up_ads
 from whatrack.connections.profiles import Login
 from whatrack.db import Database
 from whatrack.enrichment import catalog
@@ -69,6 +70,25 @@ async def test_an_ad_is_asked_for_once_however_many_tickets_it_brings(desk: Desk
     assert before == 1
     assert calls(desk) == before  # known: no call
     assert {row["meta_enrichment_status"] for row in await tracking(desk.db)} == {"COMPLETED"}
+
+
+async def test_the_tickets_of_a_great_ad_are_held_piece_by_piece_and_all_end(desk: Desk):
+    ad_id = "120226305854810726"  # of no account that the profile sees
+    await tickets_of(desk.db, desk.shop, "Aff-1", ad_id=ad_id)
+    more = 2 * AT_ONCE
+    async with desk.db.tenant(desk.shop.id) as conn:
+        await conn.execute(
+            """INSERT INTO ticket_tracking (organization_id, ticket_id, meta_source_type, meta_ad_id, meta_enrichment_status)
+               SELECT %s, gen_random_uuid(), 'ad', %s, 'PENDING' FROM generate_series(1, %s)""",
+            [desk.shop.id, ad_id, more],
+        )
+    async with desk.db.tenant(desk.shop.id) as conn:
+        first = await give_up_ads(conn, desk.shop.id, {ad_id: "half_way"})
+    await desk.enricher.step()
+
+    assert first == AT_ONCE
+    ended = [(row["meta_enrichment_status"], row["meta_enrichment_error"]) for row in await tracking(desk.db)]
+    assert ended == [("FAILED", "no_access")] * (more + 1)
 
 
 async def test_fifty_ads_are_one_call(desk: Desk):

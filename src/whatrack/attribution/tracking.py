@@ -13,6 +13,8 @@ from whatrack.db import Connection
 from whatrack.tickets.lifecycle import Ticket
 from whatrack.units import new_id
 
+AT_ONCE = 2000  # tickets that one transaction names: some 40 ms
+
 OF_TICKETS: LiteralString = """
 SELECT k.organization_id, k.ticket_id, k.meta_ad_id, k.ctwa_clid, k.last_touch_at, k.first_touch_at
 FROM unnest(%b, %b) AS t (organization_id, id)
@@ -72,15 +74,14 @@ INSERT INTO meta_attribution_history (organization_id, ticket_id, wamid, touched
 SELECT n.*, %s FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b) AS n
 """
 # The names as they are at this moment, onto the tickets that are credited to these very ads: an answer about an older ad finds
-# none. Tickets that somebody is writing to are passed over and found next time.
-CREDITED: LiteralString = """
+# none. Tickets that somebody is writing to are passed over and found next time; without an order, because who passes over
+# never waits. So many at once: the drain waits for these rows, and one ad may have brought hundreds of thousands.
+NAME: LiteralString = """
 WITH held AS (
     SELECT k.organization_id, k.ticket_id FROM ticket_tracking k
     WHERE k.organization_id = %(organization)s AND k.meta_ad_id = ANY(%(ads)s) AND k.meta_enrichment_status IN ('PENDING', 'FAILED')
-    ORDER BY k.ticket_id FOR NO KEY UPDATE SKIP LOCKED
+    LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 )
-"""
-NAME: LiteralString = f"""{CREDITED}
 UPDATE ticket_tracking k SET meta_ad_name = n.name, meta_ad_set_id = n.ad_set_id, meta_ad_set_name = n.ad_set_name,
     meta_campaign_id = n.campaign_id, meta_campaign_name = n.campaign_name, meta_account_id = n.account_id,
     meta_enrichment_status = 'COMPLETED', meta_enrichment_error = n.remark, last_enrichment_at = now(), meta_ad_id_at_enrichment = n.ad_id
@@ -88,14 +89,20 @@ FROM held, unnest(%(ads)s::text[], %(name)s::text[], %(ad_set_id)s::text[], %(ad
                   %(campaign_name)s::text[], %(account_id)s::text[], %(remark)s::text[])
     AS n (ad_id, name, ad_set_id, ad_set_name, campaign_id, campaign_name, account_id, remark)
 WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id AND k.meta_ad_id = n.ad_id
-"""  # noqa: S608 - constants only
-GIVE_UP: LiteralString = f"""{CREDITED}
-UPDATE ticket_tracking k SET meta_enrichment_status = 'FAILED', meta_enrichment_error = n.reason, last_enrichment_at = now(),
-    meta_ad_id_at_enrichment = n.ad_id
-FROM held, unnest(%(ads)s::text[], %(reason)s::text[]) AS n (ad_id, reason)
-WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id AND k.meta_ad_id = n.ad_id
-AND (k.meta_enrichment_status = 'PENDING' OR k.meta_enrichment_error IS DISTINCT FROM n.reason)
-"""  # noqa: S608 - constants only
+"""
+GIVE_UP: LiteralString = """
+WITH held AS (
+    SELECT k.organization_id, k.ticket_id, n.reason, n.ad_id
+    FROM unnest(%(ads)s::text[], %(reason)s::text[]) AS n (ad_id, reason)
+    JOIN ticket_tracking k ON k.organization_id = %(organization)s AND k.meta_ad_id = n.ad_id
+    WHERE k.meta_enrichment_status = 'PENDING'
+    OR (k.meta_enrichment_status = 'FAILED' AND k.meta_enrichment_error IS DISTINCT FROM n.reason)
+    LIMIT %(limit)s FOR NO KEY UPDATE OF k SKIP LOCKED
+)
+UPDATE ticket_tracking k SET meta_enrichment_status = 'FAILED', meta_enrichment_error = held.reason, last_enrichment_at = now(),
+    meta_ad_id_at_enrichment = held.ad_id
+FROM held WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id
+"""
 
 
 async def of_tickets(conn: Connection, tickets: Collection[Ticket]) -> dict[UUID, Tracking]:
@@ -140,22 +147,22 @@ class NamedAd(msgspec.Struct, frozen=True):
 
 
 async def name_ads(conn: Connection, organization_id: UUID, ads: Sequence[NamedAd]) -> int:
-    """Write names, ids and account onto the tickets that wait for these ads; how many. Earlier names stay."""
+    """Write names, ids and account onto up to AT_ONCE tickets that wait for these ads; how many. Earlier names stay."""
     if not ads:
         return 0
     columns = {
         name: [getattr(ad, name) for ad in ads] for name in NamedAd.__struct_fields__ if name != "ad_id"
     }
-    values = {"organization": organization_id, "ads": [ad.ad_id for ad in ads]}
+    values = {"organization": organization_id, "ads": [ad.ad_id for ad in ads], "limit": AT_ONCE}
     return (await conn.execute(NAME, {**values, **columns})).rowcount
 
 
 async def give_up_ads(conn: Connection, organization_id: UUID, reasons: Mapping[str, str]) -> int:
-    """Say on the tickets that wait for these ads why they stay without names; how many. ad id → reason."""
+    """Say on up to AT_ONCE tickets that wait for these ads why they stay without names; how many. ad id → reason."""
     if not reasons:
         return 0
     values = {"organization": organization_id, "ads": list(reasons), "reason": list(reasons.values())}
-    return (await conn.execute(GIVE_UP, values)).rowcount
+    return (await conn.execute(GIVE_UP, {**values, "limit": AT_ONCE})).rowcount
 
 
 def _touch_columns(trackings: list[Tracking]) -> list[bytes]:

@@ -9,6 +9,7 @@ named, with the remark `deleted`.
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -62,11 +63,12 @@ class Enricher:
             wanted = await catalog.due(conn)
             if not wanted:
                 return False
+        await self._settle_known(wanted)
+        async with self._scope() as conn:
             question = await self._prepare(conn, wanted)
         if question is not None:
             await self._ask(question)
-            async with self._scope() as conn:
-                await self._write(conn, question)
+            await self._write(question)
         return True
 
     async def refresh(self) -> bool:
@@ -85,19 +87,28 @@ class Enricher:
             await _report(conn, question)
         return True
 
-    async def _prepare(self, conn: Connection, wanted: list[Wanted]) -> Question | None:
-        """Do what needs no call; what needs one is leased to this process."""
+    async def _settle_known(self, wanted: list[Wanted]) -> None:
+        """Do what needs no call."""
         organization_id = wanted[0].organization_id
         fresh = [each.meta_ad_id for each in wanted if each.fresh]
+        await self._onto_tickets(organization_id, fresh, _refused(wanted))
         if fresh:
-            await catalog.name_known(conn, organization_id, fresh)
-            await self._answered(conn, organization_id, fresh)
-        refused = {
-            each.meta_ad_id: each.reason
-            for each in wanted
-            if not each.fresh and each.later and each.reason and each.reason not in catalog.PASSING
-        }
-        await tracking.give_up_ads(conn, organization_id, refused)
+            async with self._scope() as conn:
+                await self._answered(conn, organization_id, fresh)
+
+    async def _onto_tickets(self, organization_id: UUID, named: list[str], refused: dict[str, str]) -> None:
+        """Write what is known onto the tickets that wait for it, in pieces with a transaction each: whoever writes to them
+        meanwhile waits for one piece at most."""
+        for write in (partial(catalog.name_known, ads=named), partial(tracking.give_up_ads, reasons=refused)):
+            written = tracking.AT_ONCE if named or refused else 0
+            while written == tracking.AT_ONCE:
+                async with self._scope() as conn:
+                    written = await write(conn, organization_id)
+
+    async def _prepare(self, conn: Connection, wanted: list[Wanted]) -> Question | None:
+        """Lease to this process what needs a call."""
+        organization_id = wanted[0].organization_id
+        refused = _refused(wanted)
         asked = {
             each.meta_ad_id: each for each in wanted if not each.fresh and each.meta_ad_id not in refused
         }
@@ -125,25 +136,25 @@ class Enricher:
             else:
                 _learn(question, seen)
 
-    async def _write(self, conn: Connection, question: Question) -> None:
+    async def _write(self, question: Question) -> None:
+        """The catalog, then the tickets, and last what lets the ads go: a crash before that has them asked for again."""
         organization_id = question.organization_id
-        await catalog.found(conn, organization_id, [_as_catalogued(ad) for ad in question.found.values()])
-        wait = None
-        if isinstance(question.trouble, Throttled):
-            wait = timedelta(seconds=question.trouble.retry_after_s)
+        async with self._scope() as conn:
+            await catalog.put(conn, organization_id, [_as_catalogued(ad) for ad in question.found.values()])
         reason = _reason(question)
         reasons = dict.fromkeys(question.not_ads, "not_an_ad") | dict.fromkeys(question.left, reason)
-        await catalog.refused(
-            conn,
-            organization_id,
-            reasons,
-            question.attempts,
-            await clock(conn),
-            wait if reason == "throttled" else None,
-        )
-        settled = [ad for ad in question.ads if reasons.get(ad) not in catalog.PASSING]
-        await self._answered(conn, organization_id, settled)
-        await _report(conn, question)
+        ended = {ad: why for ad, why in reasons.items() if why not in catalog.PASSING}
+        await self._onto_tickets(organization_id, list(question.found), ended)
+        wait = None
+        if reason == "throttled" and isinstance(question.trouble, Throttled):
+            wait = timedelta(seconds=question.trouble.retry_after_s)
+        async with self._scope() as conn:
+            await catalog.found(conn, organization_id, list(question.found))
+            now = await clock(conn)
+            await catalog.refused(conn, organization_id, reasons, question.attempts, now, wait)
+            settled = [ad for ad in question.ads if reasons.get(ad) not in catalog.PASSING]
+            await self._answered(conn, organization_id, settled)
+            await _report(conn, question)
 
 
 async def _question(
@@ -154,6 +165,15 @@ async def _question(
     holders = [*first, *(each for each in working if each not in first)]
     everyone = await profiles.everyone(conn, organization_id)
     return Question(organization_id, list(ads), attempts, holders, bool(everyone))
+
+
+def _refused(wanted: list[Wanted]) -> dict[str, str]:
+    """The ads that were refused for good and whose pause is not over, with the reason."""
+    return {
+        each.meta_ad_id: each.reason
+        for each in wanted
+        if not each.fresh and each.later and each.reason and each.reason not in catalog.PASSING
+    }
 
 
 async def _report(conn: Connection, question: Question) -> None:

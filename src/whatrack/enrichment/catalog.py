@@ -202,11 +202,11 @@ async def lease(conn: Connection, organization_id: UUID, ads: Collection[str]) -
     return [row[0] for row in await (await conn.execute(LEASE_ADS, values)).fetchall()]
 
 
-async def name_known(conn: Connection, organization_id: UUID, ads: Sequence[str]) -> None:
-    """Name the tickets of ads that the catalog knows."""
+async def name_known(conn: Connection, organization_id: UUID, ads: Sequence[str]) -> int:
+    """Name up to tracking.AT_ONCE tickets of ads that the catalog knows; how many."""
     async with conn.cursor(row_factory=class_row(NamedAd)) as cursor:
         known = await (await cursor.execute(KNOWN, [organization_id, list(ads)])).fetchall()
-    await tracking.name_ads(conn, organization_id, known)
+    return await tracking.name_ads(conn, organization_id, known)
 
 
 async def put(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:
@@ -232,12 +232,9 @@ async def of_account(conn: Connection, organization_id: UUID, account_id: str) -
     return [row[0] for row in found]
 
 
-async def found(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:
-    """Ads that were looked up: into the catalog, and onto the tickets that wait for them."""
-    await put(conn, organization_id, ads)
-    ids = [ad.id for ad in ads]
-    await conn.execute(FOUND, [organization_id, ids])
-    await name_known(conn, organization_id, ids)
+async def found(conn: Connection, organization_id: UUID, ads: Sequence[str]) -> None:
+    """Ads that were looked up and named: nobody has to ask for them again."""
+    await conn.execute(FOUND, [organization_id, list(ads)])
 
 
 async def refused(
@@ -254,8 +251,6 @@ async def refused(
     ats = [now + (wait or pause_after(reason, attempts.get(ad, 0))) for ad, reason in reasons.items()]
     values = {"organization": organization_id, "ads": list(reasons), "reasons": list(reasons.values())}
     await conn.execute(REFUSE, {**values, "ats": ats})
-    ended = {ad: reason for ad, reason in reasons.items() if reason not in PASSING}
-    await tracking.give_up_ads(conn, organization_id, ended)
 
 
 def pause_after(reason: str, attempts: int) -> timedelta:
