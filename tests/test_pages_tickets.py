@@ -679,3 +679,80 @@ async def test_the_audit_leads_to_the_ticket(db: Database, service: str):
         _, text = await get(browser, "/settings/audit")
 
         assert f'href="/tickets/{ticket}">Ver o ticket</a>' in text
+
+
+ODD = "<script>alert(1)</script> \U0001f9b7\u202egnirts \u05e9\u05dc\u05d5\u05dd" + "\U0001d518" * 60
+
+
+async def test_a_viewer_finds_a_phone_nowhere_not_in_links_search_parts_or_the_api(
+    db: Database, service: str
+):
+    shop, ticket = await shop_with_ticket(db)
+    new = await stage_id(db, shop, "new")
+    part = {"HX-Request": "true"}
+    paths = [
+        "/tickets",
+        "/tickets?view=list",
+        f"/tickets/{ticket}",
+        f"/tickets/column?stage={new}",
+        "/events",
+    ]
+    paths += ["/api/v1/tickets", f"/api/v1/tickets/{ticket}", f"/api/v1/tickets/{ticket}/timeline"]
+
+    async with visiting(db, service, shop, "viewer") as browser:
+        for path in paths:
+            for headers in ({}, part):
+                status, text = await get(browser, path, **headers)
+                assert (status, ANA in text, ANA[2:] in text, "wa.me" in text) == (
+                    200,
+                    False,
+                    False,
+                    False,
+                ), path
+        for sought in (ANA, ANA[2:], ANA[-4:], f"+{ANA}"):
+            assert str(ticket) not in (await get(browser, f"/tickets?view=list&q={sought}"))[1]
+            assert str(ticket) not in (await get(browser, f"/tickets?q={sought}"))[1]
+    async with visiting(db, service, shop, "agent") as browser:
+        assert str(ticket) in (await get(browser, f"/tickets?view=list&q={ANA}"))[1]
+
+
+async def test_a_name_of_any_letters_is_text_everywhere_and_never_markup(db: Database, service: str):
+    shop, _ = await shop_with_ticket(db)
+    async with visiting(db, service, shop, "owner") as browser:
+        status, _, answer = await post(browser, "/tickets/new", phone="11 90000-0077", name=ODD)
+        assert status == 303
+        for path in ("/tickets", "/tickets?view=list", answer["location"], "/settings/audit"):
+            _, text = await get(browser, path)
+            assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in (await get(browser, "/tickets"))[1]
+        assert (
+            await post(
+                browser, "/settings/stages/new", name=ODD[:40], group="ACTIVE", color="teal", probability=5
+            )
+        )[0] in (303, 422)
+        assert "<script>alert" not in (await get(browser, "/tickets"))[1]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "x",
+        ":",
+        "{stage}:",
+        "{stage}:-1",
+        "{stage}:\u0669\u0669",
+        "{stage}:1000000",
+        "{stage}:9 " * 300,
+        "{stage}:499",
+    ],
+)
+async def test_whatever_a_script_says_of_its_columns_the_board_is_answered(
+    db: Database, service: str, said: str
+):
+    shop, ticket = await shop_with_ticket(db)
+    header = said.format(stage=await stage_id(db, shop, "new")).encode().decode("latin-1")
+
+    async with visiting(db, service, shop) as browser:
+        status, text = await get(browser, "/tickets", **{"HX-Request": "true", "X-Loaded": header})
+
+    assert (status, str(ticket) in text) == (200, True)
