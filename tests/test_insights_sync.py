@@ -312,9 +312,7 @@ async def test_a_slow_report_is_left_and_asked_about_again(ledger: Ledger):
     state = await ledger.state()
     assert (state["reason"], state["report_id"]) == (None, None)
     assert await ledger.is_true()
-    assert (
-        ledger.calls() - calls == 4 + 1 + 1
-    )  # the looks that were left, the rows, and today's next hour never came
+    assert ledger.calls() - calls == 5 + 1  # the looks that were left, and the rows: it was not ordered again
 
 
 @pytest.mark.parametrize("fault", ["short_pages", "empty_page"])
@@ -477,3 +475,52 @@ async def test_days_that_meta_restates_no_more_are_not_asked_for_again(ledger: L
     due = [row["day"] for row in kept if row["due_at"]]
     assert min(due) >= today - timedelta(days=29)
     assert len(due) in (28, 29)  # before three at night the oldest has one more reading to come
+
+
+async def test_after_a_long_time_without_a_token_the_gap_takes_few_calls(ledger: Ledger):
+    await ledger.plan()
+    await put(ledger.db, "UPDATE insight_accounts SET attempts = 9, reason = 'token_dead'")
+    await ledger.fetched()
+
+    assert ledger.calls() == 2
+
+
+async def test_after_trouble_less_is_asked_for_at_once(ledger: Ledger):
+    await ledger.plan()
+    await put(ledger.db, "UPDATE insight_accounts SET attempts = 5, reason = 'transient'")
+    await ledger.fetched()
+
+    assert ledger.calls() == (DEPTH + 1 + 1) // 2  # two days each
+    assert await ledger.is_true()
+
+
+async def test_a_zone_that_nobody_knows_is_told_and_holds_up_nobody(ledger: Ledger):
+    york = account_named(ledger, "Horizonte US")
+    ours = await ledger.add(york, ledger.sandbox.cast.thiago)
+    await put(
+        ledger.db, "UPDATE meta_ad_accounts SET timezone_name = 'Mars/Olympus' WHERE id = %s", ledger.account
+    )
+    await ledger.fetched()
+
+    state = await ledger.state()
+    assert (state["reason"], state["message"], state["lease_id"]) == (
+        "refused",
+        "time zone Mars/Olympus",
+        None,
+    )
+    assert await ledger.is_true(york, ours)
+
+
+async def test_while_a_report_is_waited_for_today_is_fetched(ledger: Ledger):
+    ledger.sandbox.faults.inject("report", ending="Job Completed", polls=50, times=1)
+    await reported(ledger)
+    assert (await ledger.state())["reason"] == "report_waits"
+    since = (await ledger.state())["report_since"]
+    # The report is about older days alone; today's next hour has come.
+    await put(ledger.db, "UPDATE insight_accounts SET next_at = now(), report_until = report_until - 1")
+    before = (await ledger.days())[-1]["fetched_at"]
+    await ledger.fetched(sync_rows=20)
+
+    state = await ledger.state()
+    assert (state["reason"], state["report_since"]) == ("report_waits", since)
+    assert (await ledger.days())[-1]["fetched_at"] > before
