@@ -67,7 +67,7 @@ async def settled(played: Played) -> None:
                       + (SELECT count(*) FROM ticket_tracking WHERE meta_enrichment_status = 'PENDING') AS count"""
 
     async def is_settled() -> bool:
-        return (await rows(played.db, waiting))[0]["count"] == 0
+        return bool((await rows(played.db, waiting))[0]["count"] == 0)
 
     await until(is_settled)
 

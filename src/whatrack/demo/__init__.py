@@ -19,7 +19,7 @@ import click
 import uvicorn
 
 from whatrack import embedded, installation
-from whatrack.demo.office import Door, connect, open_office
+from whatrack.demo.office import Door, connect, fresh, open_office, refresh
 from whatrack.demo.player import Player
 from whatrack.demo.traffic import Afternoon
 from whatrack.inbox import intake
@@ -32,6 +32,9 @@ from whatrack.settings import Settings, load_settings
 WAIT_S = 60.0
 DAYS = 90
 EVERY_S = 2.0  # while it serves, something happens about so often
+FETCH_EVERY_S = (
+    75.0  # how often today's figures are asked for meanwhile; Meta's own are a quarter of an hour old
+)
 BUSY_S = 4 * 3600.0  # after so long without a restart nobody comes any more, and what was begun ends
 
 Beside = Callable[[uvicorn.Server], Coroutine[Any, Any, None]]
@@ -104,7 +107,7 @@ class Show:
                     await self._play(session, player, door.member_key)
                 click.echo(_closing(base, self.meta, door, leave=self.leave))
                 if self.days and not self.leave:
-                    await self._live(player)
+                    await self._live(session, player, door.member_key)
         except Exception:
             server.should_exit = True  # or nobody would hear of it before Ctrl-C
             raise
@@ -121,13 +124,22 @@ class Show:
         click.echo(
             f"Played in {time.monotonic() - began:.0f} s; every ticket by a webhook, every move by the API."
         )
+        try:
+            await fresh(session, key)
+            click.echo("Meta has heard of the last week's leads and sales, and what ads spent is fetched.")
+        except TimeoutError:
+            click.echo("What ads spent is still being fetched: the ROI page says how far it is.")
 
-    async def _live(self, player: Player) -> None:
+    async def _live(self, session: aiohttp.ClientSession, player: Player, key: str) -> None:
         """Let people come while the demo serves; a webhook or move that fails is tried no second time."""
-        ends = time.monotonic() + BUSY_S
+        ends, fetch_at = time.monotonic() + BUSY_S, time.monotonic() + FETCH_EVERY_S
         player.quiet()
         while True:
             await asyncio.sleep(EVERY_S)
+            if fetch_at < time.monotonic() < ends:
+                fetch_at = time.monotonic() + FETCH_EVERY_S
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    await refresh(session, key, days=1)
             if time.monotonic() < ends and secrets.randbelow(2):
                 self.sandbox.months.come()
             with suppress(aiohttp.ClientError, TimeoutError):
