@@ -42,6 +42,7 @@ from whatrack.units import to_minor
 
 LEASE = timedelta(minutes=3)
 MOST_ROWS = 20_000  # in one report and one transaction
+WRITERS = 2  # answers taken apart and written at a time: more would only cost memory
 REPORT_LASTS = timedelta(hours=1)
 Scope = Callable[[], AbstractAsyncContextManager[Connection]]
 
@@ -53,7 +54,7 @@ class CurrencyDiffers(Exception):
 
 
 class Syncer:
-    """Fetches one account a step. scope: opens a transaction over all organizations.
+    """Fetches one account a step; several steps may run at once. scope: opens a transaction over all organizations.
 
     depth: how many days back to go when an account is turned on.
     """
@@ -78,6 +79,7 @@ class Syncer:
         self._lease = lease
         self._looks_s = looks_s
         self._sync_rows = sync_rows
+        self._writers = asyncio.Semaphore(WRITERS)
 
     async def step(self) -> bool:
         """Fetch everything that is due of the account that waits longest; whether there was one."""
@@ -87,7 +89,7 @@ class Syncer:
             return False
         keeping = asyncio.create_task(self._keep(mine))
         try:
-            await _Visit(self._db, mine, self._depth, self._source).run()
+            await _Visit(self._db, mine, self._depth, self._source, self._writers).run()
         except LeaseLost:
             log.warning("insights_lease_lost", account=str(mine.account.id))
         finally:
@@ -127,13 +129,16 @@ Sources = Callable[[Claim, Sequence[Held], Sequence[str]], Source]
 class _Visit:
     """One account under a lease, from its due days to what became of them."""
 
-    def __init__(self, db: Database, mine: Claim, depth: int, source: Sources) -> None:
+    def __init__(
+        self, db: Database, mine: Claim, depth: int, source: Sources, writers: asyncio.Semaphore
+    ) -> None:
         self._db = db
         self._mine = mine
         self._account = mine.account
         self._zone = ZoneInfo(mine.account.zone)
         self._depth = depth
         self._make_source = source
+        self._writers = writers
         self._began = time.monotonic()
 
     @property
@@ -175,7 +180,8 @@ class _Visit:
             at = self._now
             try:
                 answer = await source.read(part, None if size is None else size * len(part), at)
-                rows = await self._write(part, answer, at)
+                async with self._writers:
+                    rows = await self._write(part, answer, at)
             except TooMuch as error:
                 if len(part) == 1:
                     return self._miss(error)
