@@ -100,7 +100,7 @@ class Show:
         """From the first webhook to the last; asks the server to stop when it leaves or fails."""
         try:
             async with aiohttp.ClientSession(base) as session:
-                player = Player(self.sandbox, session, door.member_key, Line())
+                player = Player(self.sandbox, session, door.member_key, say_how_far)
                 told = await _send_and_show(session, self.sandbox, door.member_key)
                 player.skip(self.sandbox.months.add(told))
                 if self.days:
@@ -157,22 +157,12 @@ def _serve(settings: Settings, listener: socket.socket, run_server: RunServer, s
         run_server(settings, conninfo, listener, with_workers=True, beside=beside)
 
 
-class Line:
-    """One line of the terminal that says how far it is; where no terminal is, a line now and then."""
-
-    def __init__(self) -> None:
-        self._said = ""
-
-    def __call__(self, what: str, done: int, whole: int) -> None:
-        """Say it, when it is news."""
-        if sys.stdout.isatty():
-            click.echo(f"\r  {what:<12}{done:>6} of {whole:<6}", nl=done == whole)
-            return
-        part = f"  {what}: {4 * done // whole * 25} %" if whole else ""
-        if part and part != self._said:
-            self._said = part
-            if done == whole:
-                click.echo(f"  {what}: {whole}")
+def say_how_far(what: str, done: int, whole: int) -> None:
+    """One line of the terminal that goes on; where there is no terminal, a line at the end."""
+    if sys.stdout.isatty():
+        click.echo(f"\r  {what:<12}{done:>6} of {whole:<6}", nl=done == whole)
+    elif done == whole:
+        click.echo(f"  {what}: {whole}")
 
 
 def demo_folder(data_dir: Path) -> Path:
@@ -254,6 +244,8 @@ def _closing(base: str, meta: str, door: Door, *, leave: bool) -> str:
         "",
         f"  SITE          {base.replace('127.0.0.1', 'localhost')}{door.link}   (signs you in; works once, for an hour)",
         "",
+        f"  ROI           {base.replace('127.0.0.1', 'localhost')}/roi   (once signed in: what each ad cost and earned)",
+        f"  true answer   {meta}/_sandbox/truth?level=ad   (what the sandbox knows, to compare with)",
         f"  Meta          {meta}/_sandbox   (a sandbox: send traffic, break logins, see what it learned)",
         f"  webhook       {base}{intake.PATH}",
         f"  tickets       curl -H 'Authorization: Bearer {door.member_key}' {base}/api/v1/tickets",
