@@ -9,7 +9,17 @@ from tests.playing import Played, an_office_beside
 from tests.simulated_clock import SimulatedClock
 from tests.support import rows
 from tests.test_history import clock, compare
-from tests.test_history_report import apart, asked, enter_rates, fetched, settled, told, truth
+from tests.test_history_report import (
+    apart,
+    asked,
+    check_reconciled,
+    enter_rates,
+    fetched,
+    reconciled,
+    settled,
+    told,
+    truth,
+)
 from whatrack.db import Database
 from whatrack.inbox import days
 from whatrack.sandbox.clock import Clock, day_of
@@ -56,4 +66,7 @@ async def test_a_lived_month_is_reported_as_it_was_with_what_meta_heard(db: Data
             assert sum(row["meta_purchases"] for row in expected.values()) > 10
             found = await asked(played, since, today, "ad", "sale")
             assert apart(told(found), expected) == {}
+            causes = check_reconciled(await reconciled(played, since, today), expected)
+            assert causes["purchases"] >= {"organic", "no_click_id", "other_window"}
+            assert causes["leads"] >= {"organic", "no_click_id", "refused"}
         await moved.close()
