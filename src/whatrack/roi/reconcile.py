@@ -1,9 +1,9 @@
 """Meta's conversions beside ours, and the difference by its causes, adding up: ours − every cause = Meta's.
 
 Meta counts an event on the day it happened, in the account's zone, for the ad of its click, if the click was at most seven days
-before. Each of our qualified tickets and sales is either among those, or has one cause why not (a click whose message did not say
-the ad is among them: Meta knows the ad); what Meta has and we no longer
-count (a sale taken back after it was sent) is a cause below zero. What is left is not explained.
+before. Each of our qualified tickets and sales is either among those (a click whose message did not say the ad too: Meta knows
+it), or has one cause why not; what Meta has and we no longer count (a sale taken back after it was sent) is a cause below zero.
+What is left is not explained.
 Source: Meta, "Conversions API for business messaging" and "Attribution", read 2026-11.
 """
 
