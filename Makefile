@@ -19,7 +19,7 @@ help: ## List the targets
 
 setup: $(VENV)/.ready $(DIST)/.built ## Bring uv, the locked packages and WhaTrack itself into .venv
 
-demo: setup ## Start WhaTrack on a database of its own, send it sample ad clicks, show the tickets
+demo: setup ## Start WhaTrack on a database of its own, play a clinic's 90 days into it
 	@$(BIN)/whatrack demo $(ARGS)
 
 serve: setup ## Start the service (settings from the environment)

@@ -38,6 +38,13 @@ async def a_played_office(
     """The demo's clinic with so many days of past until `now`, where the sandbox's clock stands; profiles connected."""
     sandbox = Sandbox(seed, Clock(lambda: now))
     sandbox.months.play(days, share=share)
+    async with an_office_beside(sandbox, db, conninfo) as played:
+        yield played
+
+
+@asynccontextmanager
+async def an_office_beside(sandbox: Sandbox, db: Database, conninfo: str) -> AsyncIterator[Played]:
+    """The demo's clinic in this database, its service with all loops, and the sandbox as its Meta; profiles connected."""
     app = sandbox.cast.ads_app
     with served(sandbox) as meta:
         known = {

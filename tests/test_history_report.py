@@ -1,6 +1,11 @@
-"""A clinic's past, played into the product: the report says what the sandbox knows to be true, to the cent."""
+"""A clinic's past, played into the product: the report says what the sandbox knows to be true, to the cent.
+
+As the report's rows, as the API tells them, and as the CSV holds them.
+"""
 
 import asyncio
+import csv
+import io
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +17,9 @@ from tests.test_history import clock
 from whatrack.db import Database
 from whatrack.roi import rates
 from whatrack.roi.ask import Ask
+from whatrack.roi.export import as_csv
 from whatrack.roi.metrics import Amounts
+from whatrack.roi.reconcile import Cause, Reconciliation, reconcile
 from whatrack.roi.report import Report, report
 from whatrack.sandbox.clock import day_of
 from whatrack.sandbox.state import AdAccount, AdObject
@@ -30,6 +37,7 @@ COUNTS = (
     "qualified",
     "sales",
 )
+MONEY = ("spend", "meta_purchase_value", "revenue", "refunds")
 Told = dict[str, dict[str, Any]]
 
 
@@ -67,7 +75,7 @@ async def settled(played: Played) -> None:
                       + (SELECT count(*) FROM ticket_tracking WHERE meta_enrichment_status = 'PENDING') AS count"""
 
     async def is_settled() -> bool:
-        return (await rows(played.db, waiting))[0]["count"] == 0
+        return bool((await rows(played.db, waiting))[0]["count"] == 0)
 
     await until(is_settled)
 
@@ -93,17 +101,14 @@ async def asked(played: Played, since: date, until: date, level: str, basis: str
 def said(amounts: Amounts, *, own: bool) -> dict[str, Any]:
     """A row of the report, in cents."""
     found: dict[str, Any] = {name: getattr(amounts, name) or 0 for name in COUNTS}
-    money = {
-        name: int((getattr(amounts, name) or 0) * 100)
-        for name in ("spend", "meta_purchase_value", "revenue", "refunds")
-    }
+    money = {name: int((getattr(amounts, name) or 0) * 100) for name in MONEY}
     assert own or amounts.spend is None
     return {**found, **money}
 
 
 def true(sums: Iterable[Sum]) -> dict[str, Any]:
     """Rows of the truth together, in cents of the report's currency."""
-    found: dict[str, Any] = dict.fromkeys((*COUNTS, "spend", "meta_purchase_value", "revenue", "refunds"), 0)
+    found: dict[str, Any] = dict.fromkeys((*COUNTS, *MONEY), 0)
     for row in sums:
         rate = RATE.get(row.currency or "BRL", 1)
         for name in COUNTS:
@@ -165,6 +170,43 @@ def summed(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def in_cents(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the API or of a file, whose numbers are text or missing, in cents."""
+    counts = {name: int(row[name] or 0) for name in COUNTS}
+    return counts | {name: int(Decimal(str(row[name] or 0)) * 100) for name in MONEY}
+
+
+def with_something(rows: Told) -> Told:
+    return {key: row for key, row in rows.items() if any(row.values())}
+
+
+async def by_api(
+    played: Played, since: date, until: date, level: str, basis: str
+) -> tuple[Told, dict[str, Any]]:
+    """(rows, totals) as GET /api/v1/meta-ads/insights tells them."""
+    params = {"level": level, "since": str(since), "until": str(until), "basis": basis, "limit": "1000"}
+    async with played.session.get(
+        "/api/v1/meta-ads/insights", params=params, headers=played.headers
+    ) as answer:
+        assert answer.status == 200, await answer.text()
+        found = await answer.json()
+    rows = {row["id"]: in_cents(row) for row in found["rows"]}
+    rows |= {row["kind"]: in_cents(row) for row in found["special"]}
+    return with_something(rows), in_cents(found["totals"])
+
+
+def by_file(found: Report) -> tuple[Told, dict[str, Any]]:
+    """(rows, totals) as the CSV for Excel in Brazil holds them."""
+    text = as_csv(found, "pt").decode("utf-8-sig")
+    lines = [
+        {name: cell.replace(",", ".") if name in (*COUNTS, *MONEY) else cell for name, cell in line.items()}
+        for line in csv.DictReader(io.StringIO(text, newline=""), delimiter=";")
+    ]
+    rows = {line["id"] or line["kind"]: in_cents(line) for line in lines}
+    totals = rows.pop("total")
+    return with_something(rows), totals
+
+
 def apart(one: Told, other: Told) -> Told:
     """Where two answers differ: row, quantity, both numbers."""
     nothing: dict[str, Any] = {}
@@ -177,6 +219,31 @@ def apart(one: Told, other: Told) -> Told:
         for key in {**one, **other}
         if one.get(key) != other.get(key)
     }
+
+
+async def reconciled(played: Played, since: date, until: date) -> Reconciliation:
+    organization_id = await organization(played)
+    ask = Ask(level="account", since=since, until=until)
+    async with played.db.tenant(organization_id) as conn:
+        return await reconcile(
+            conn, organization_id, ask, datetime.fromtimestamp(played.sandbox.clock(), UTC)
+        )
+
+
+def check_reconciled(found: Reconciliation, expected: Told) -> dict[str, set[Cause]]:
+    """Both sides are the truth's, the lines add up, and at most one per cent is not explained; the causes there are."""
+    causes = {}
+    for name, side, ours, meta in (
+        ("leads", found.leads, "qualified", "meta_leads"),
+        ("purchases", found.purchases, "sales", "meta_purchases"),
+    ):
+        assert side.ours == sum(row[ours] for row in expected.values())
+        assert side.meta == sum(row[meta] for row in expected.values())
+        assert side.ours == side.meta + sum(line.count for line in side.lines)
+        assert side.ours_value == side.meta_value + sum((line.value for line in side.lines), Decimal(0))
+        assert (side.unexplained or 0) <= Decimal("0.01"), (name, side)
+        causes[name] = {line.cause for line in side.lines if line.count}
+    return causes
 
 
 async def test_the_report_of_a_played_past_is_the_truth(db: Database, conninfo: str):
@@ -203,8 +270,18 @@ async def test_the_report_of_a_played_past_is_the_truth(db: Database, conninfo: 
                         level,
                     )
                     totals = summed(truth(played, since, until, level, basis, everywhere=True).values())
+                    for rows_told, total in (
+                        await by_api(played, since, until, level, basis),
+                        by_file(found),
+                    ):
+                        assert apart(rows_told, truth(played, since, until, level, basis)) == {}
+                        assert apart({"total": total}, {"total": totals}) == {}
                     assert apart({"total": said(found.totals.amounts, own=True)}, {"total": totals}) == {}, (
                         since,
                         basis,
                         level,
                     )
+
+        week = (today - timedelta(days=29), today)
+        causes = check_reconciled(await reconciled(played, *week), truth(played, *week, "account", "sale"))
+        assert causes["purchases"] >= {"organic", "no_click_id", "outside_window"}

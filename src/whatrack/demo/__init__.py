@@ -19,7 +19,7 @@ import click
 import uvicorn
 
 from whatrack import embedded, installation
-from whatrack.demo.office import Door, connect, keep_asking, open_office
+from whatrack.demo.office import Door, connect, fresh, keep_asking, open_office, refresh
 from whatrack.demo.player import Player
 from whatrack.demo.traffic import Afternoon
 from whatrack.inbox import intake
@@ -32,6 +32,9 @@ from whatrack.settings import Settings, load_settings
 WAIT_S = 60.0
 DAYS = 90
 EVERY_S = 2.0  # while it serves, something happens about so often
+FETCH_EVERY_S = (
+    75.0  # how often today's figures are asked for meanwhile; Meta's own are a quarter of an hour old
+)
 BUSY_S = 4 * 3600.0  # after so long without a restart nobody comes any more, and what was begun ends
 
 Beside = Callable[[uvicorn.Server], Coroutine[Any, Any, None]]
@@ -97,14 +100,14 @@ class Show:
         """From the first webhook to the last; asks the server to stop when it leaves or fails."""
         try:
             async with aiohttp.ClientSession(base) as session:
-                player = Player(self.sandbox, session, door.member_key, Line())
+                player = Player(self.sandbox, session, door.member_key, say_how_far)
                 told = await _send_and_show(session, self.sandbox, door.member_key)
                 player.skip(self.sandbox.months.add(told))
                 if self.days:
                     await self._play(session, player, door.member_key)
                 click.echo(_closing(base, self.meta, door, leave=self.leave))
                 if self.days and not self.leave:
-                    await self._live(player)
+                    await self._live(session, player, door.member_key)
         except Exception:
             server.should_exit = True  # or nobody would hear of it before Ctrl-C
             raise
@@ -121,13 +124,22 @@ class Show:
         click.echo(
             f"Played in {time.monotonic() - began:.0f} s; every ticket by a webhook, every move by the API."
         )
+        try:
+            await fresh(session, key)
+            click.echo("Meta has heard of the last week's leads and sales, and what ads spent is fetched.")
+        except TimeoutError:
+            click.echo("What ads spent is still being fetched: the ROI page says how far it is.")
 
-    async def _live(self, player: Player) -> None:
+    async def _live(self, session: aiohttp.ClientSession, player: Player, key: str) -> None:
         """Let people come while the demo serves; a webhook or move that fails is tried no second time."""
-        ends = time.monotonic() + BUSY_S
+        ends, fetch_at = time.monotonic() + BUSY_S, time.monotonic() + FETCH_EVERY_S
         player.quiet()
         while True:
             await asyncio.sleep(EVERY_S)
+            if fetch_at < time.monotonic() < ends:
+                fetch_at = time.monotonic() + FETCH_EVERY_S
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    await refresh(session, key, days=1)
             if time.monotonic() < ends and secrets.randbelow(2):
                 self.sandbox.months.come()
             with suppress(aiohttp.ClientError, TimeoutError):
@@ -151,22 +163,12 @@ def _serve(settings: Settings, listener: socket.socket, run_server: RunServer, s
         run_server(settings, conninfo, listener, with_workers=True, beside=beside)
 
 
-class Line:
-    """One line of the terminal that says how far it is; where no terminal is, a line now and then."""
-
-    def __init__(self) -> None:
-        self._said = ""
-
-    def __call__(self, what: str, done: int, whole: int) -> None:
-        """Say it, when it is news."""
-        if sys.stdout.isatty():
-            click.echo(f"\r  {what:<12}{done:>6} of {whole:<6}", nl=done == whole)
-            return
-        part = f"  {what}: {4 * done // whole * 25} %" if whole else ""
-        if part and part != self._said:
-            self._said = part
-            if done == whole:
-                click.echo(f"  {what}: {whole}")
+def say_how_far(what: str, done: int, whole: int) -> None:
+    """One line of the terminal that goes on; where there is no terminal, a line at the end."""
+    if sys.stdout.isatty():
+        click.echo(f"\r  {what:<12}{done:>6} of {whole:<6}", nl=done == whole)
+    elif done == whole:
+        click.echo(f"  {what}: {whole}")
 
 
 def demo_folder(data_dir: Path) -> Path:
@@ -248,6 +250,8 @@ def _closing(base: str, meta: str, door: Door, *, leave: bool) -> str:
         "",
         f"  SITE          {base.replace('127.0.0.1', 'localhost')}{door.link}   (signs you in; works once, for an hour)",
         "",
+        f"  ROI           {base.replace('127.0.0.1', 'localhost')}/roi   (once signed in: what each ad cost and earned)",
+        f"  true answer   {meta}/_sandbox/truth?level=ad   (what the sandbox knows, to compare with)",
         f"  Meta          {meta}/_sandbox   (a sandbox: send traffic, break logins, see what it learned)",
         f"  webhook       {base}{intake.PATH}",
         f"  tickets       curl -H 'Authorization: Bearer {door.member_key}' {base}/api/v1/tickets",

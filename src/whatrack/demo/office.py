@@ -1,16 +1,23 @@
 """The demo's organization: two numbers that their own token proved, and two profiles connected as a person would, by the API."""
 
 import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import aiohttp
 import msgspec
 
+from whatrack import db as database
 from whatrack import flow, installation
 from whatrack.connections import number_login, upkeep
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Database
+from whatrack.roi import rates
+from whatrack.sandbox import chance
 from whatrack.sandbox.build import ADS_SCOPES, WHATSAPP_SCOPES, issue_token
 from whatrack.sandbox.machine import Sandbox
 from whatrack.settings import Settings
@@ -20,6 +27,9 @@ from whatrack.units import new_id
 from whatrack.workers import keys_of, open_graph
 
 META = "/api/v1/meta-ads"
+EVENTS = "/api/v1/conversion-events"
+PATIENCE_S = 90.0
+RATE_DAYS = 130
 DAY_S = 86_400
 ASK_EVERY_S = 3.0
 
@@ -41,6 +51,7 @@ async def open_office(conninfo: str, settings: Settings, sandbox: Sandbox) -> Do
         db, Organization(id=new_id(), name="Clínica Sorriso", slug="clinica-sorriso")
     )
     await _numbers(db, settings, sandbox, organization)
+    await _rates(db, sandbox, organization)
     async with db.installation() as conn:
         _, member_key = await api_keys.create(conn, organization.id, "owner")
         _, operator_key = await api_keys.create(conn, None, "operator")
@@ -79,6 +90,60 @@ async def keep_asking(conninfo: str, organization_id: UUID) -> None:
                 await upkeep.hurry(conn, organization_id)
     finally:
         await db.close()
+
+
+async def _rates(db: Database, sandbox: Sandbox, organization: Organization) -> None:
+    """What a dollar was worth on each day: made up, near five reais and forty."""
+    async with db.tenant(organization.id) as conn:
+        today = (await database.now(conn)).date()
+        days = [today - timedelta(days=back) for back in range(RATE_DAYS)]
+        worth = {
+            day: Decimal(chance.between(52_900, 55_100, sandbox.seed, "dollar", day.isoformat())) / 10_000
+            for day in days
+        }
+        await rates.put(
+            conn, organization.id, "USD", "BRL", worth, actor="system", source="imported", carry=True
+        )
+
+
+async def fresh(session: aiohttp.ClientSession, key: str) -> None:
+    """Wait until Meta heard what it is owed, then have the last days' figures fetched, and wait until all are there.
+
+    TimeoutError when something stands in the way for too long; what is missing then comes by itself.
+    """
+    headers = {"Authorization": f"Bearer {key}"}
+
+    async def is_told() -> bool:
+        async with session.get(EVENTS, params={"status": "PENDING", "limit": "1"}, headers=headers) as answer:
+            answer.raise_for_status()
+            return not (await answer.json())["data"]
+
+    async def is_whole() -> bool:
+        found = await _ask(session, "GET", "/sync", headers)
+        return bool(found["accounts"]) and all(
+            each["whole_at"] and not each["due"] and not each["missing"] for each in found["accounts"]
+        )
+
+    async with asyncio.timeout(PATIENCE_S):
+        await _until(is_told)
+        await _until(is_whole)
+        await refresh(session, key, days=28)
+        await _until(is_whole)
+
+
+async def refresh(session: aiohttp.ClientSession, key: str, *, days: int) -> bool:
+    """Ask for the last days anew; whether it was not too soon."""
+    headers = {"Authorization": f"Bearer {key}"}
+    async with session.post(f"{META}/sync", json={"days": days}, headers=headers) as answer:
+        return answer.status < 300
+
+
+async def _until(comes: Callable[[], Awaitable[bool]]) -> None:
+    """Ask until it is so; the caller says for how long."""
+    for _ in itertools.count():
+        if await comes():
+            return
+        await asyncio.sleep(0.2)
 
 
 async def connect(session: aiohttp.ClientSession, key: str, sandbox: Sandbox) -> list[str]:

@@ -1,8 +1,9 @@
 """Meta's conversions beside ours, and the difference by its causes, adding up: ours − every cause = Meta's.
 
 Meta counts an event on the day it happened, in the account's zone, for the ad of its click, if the click was at most seven days
-before. Each of our qualified tickets and sales is either among those, or has one cause why not; what Meta has and we no longer
-count (a sale taken back after it was sent) is a cause below zero. What is left is not explained.
+before. Each of our qualified tickets and sales is either among those (a click whose message did not say the ad too: Meta knows
+it), or has one cause why not; what Meta has and we no longer count (a sale taken back after it was sent) is a cause below zero.
+What is left is not explained.
 Source: Meta, "Conversions API for business messaging" and "Attribution", read 2026-11.
 """
 
@@ -63,6 +64,7 @@ WITH {SCOPE}, {MARKED}, mine AS (
 judged AS (
     SELECT DISTINCT ON (p.ticket_id) p.ticket_id, p.count, p.value, CASE
         WHEN p.ad_ref IN (-1, -2) THEN 'organic'
+        WHEN p.ad_ref = -3 AND e.status = 'SENT' AND NOT e.is_late THEN NULL
         WHEN p.account_ref IS NULL THEN 'unconnected'
         WHEN e.ticket_id IS NULL THEN 'not_owed'
         WHEN e.status = 'SKIPPED_DUPLICATE_LEAD' THEN 'duplicate'
