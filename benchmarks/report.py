@@ -30,7 +30,7 @@ INTAKE_NOTES = """\
 - The generator is Python (asyncio on uvloop, raw HTTP/1.1), in a process of its own, on the same cores.
 """
 DRAIN_NOTES = """\
-- One drainer (`workers.Drain`, batches of 500 deliveries) and all of PostgreSQL pinned to one core; row-level security on,
+- One drainer (`workers.Drain`, batches of 1,000 deliveries) and all of PostgreSQL pinned to one core; row-level security on,
   people by user id and phone, search terms, tickets, tracking, history and whole messages written. 15 % of the messages are from
   new people, 15 % from 50 hot ones, 60 % carry a referral (1.3 kB, else 0.7 kB), 10 % are late.
 - Warm: the median of the later half of the laps. Cold: the first lap after a restart of PostgreSQL, when every page is read

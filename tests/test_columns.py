@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from whatrack.columns import flags, jsons, moments, numbers, texts, uuids
+from whatrack.columns import blobs, flags, jsons, moments, numbers, texts, uuids
 from whatrack.db import Database
 
 IDS = [UUID(int=0), None, UUID("018bcfe5-6800-7000-8000-0123456789ab")]
@@ -27,9 +27,10 @@ MOMENTS = [
         (moments(MOMENTS), "timestamptz[]", MOMENTS),
         (numbers([0, -1, None, 2**63 - 1]), "bigint[]", [0, -1, None, 2**63 - 1]),
         (jsons(['{"a": 1}', "[]"]), "json[]", [{"a": 1}, []]),
+        (blobs([b"", b"\x00\xff{}", b"x" * 300_000]), "bytea[]", [b"", b"\x00\xff{}", b"x" * 300_000]),
         (texts([]), "text[]", []),
     ],
-    ids=["uuids", "texts", "flags", "moments", "numbers", "jsons", "empty"],
+    ids=["uuids", "texts", "flags", "moments", "numbers", "jsons", "blobs", "empty"],
 )
 async def test_a_column_arrives_as_it_was(
     db: Database, column: bytes, array: str, expected: list[Any]

@@ -31,6 +31,10 @@ class Texts(bytes):
     """A text[]."""
 
 
+class Blobs(bytes):
+    """A bytea[]."""
+
+
 class Jsons(bytes):
     """A json[]."""
 
@@ -56,6 +60,11 @@ def uuids(values: Iterable[UUID | None]) -> Uuids:
 def texts(values: Iterable[str | None]) -> Texts:
     """A column of texts. UnicodeEncodeError for a lone surrogate."""
     return Texts(_array(25, _encoded(values)))
+
+
+def blobs(values: Iterable[bytes]) -> Blobs:
+    """A column of bytes as they are."""
+    return Blobs(_array(17, [part for each in values for part in (_LENGTH(len(each)), each)], 2))
 
 
 def jsons(values: Iterable[str]) -> Jsons:
@@ -87,9 +96,10 @@ def _microseconds(span: timedelta) -> int:
     return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
 
 
-def _array(element_oid: int, cells: list[bytes]) -> bytes:
+def _array(element_oid: int, cells: list[bytes], parts: int = 1) -> bytes:
+    """parts: how many of `cells` make one element."""
     # Whether a NULL is among them is for old servers: PostgreSQL reads each cell's length, whatever the flag says.
-    return b"".join([_HEAD(1, 0, element_oid, len(cells), 1), *cells])
+    return b"".join([_HEAD(1, 0, element_oid, len(cells) // parts, 1), *cells])
 
 
 def _register(column: type[bytes], array_oid: int) -> None:
@@ -109,6 +119,7 @@ def _register(column: type[bytes], array_oid: int) -> None:
 for _column, _oid in (
     (Uuids, 2951),
     (Texts, 1009),
+    (Blobs, 1001),
     (Jsons, 199),
     (Flags, 1000),
     (Moments, 1185),

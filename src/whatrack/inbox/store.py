@@ -6,6 +6,7 @@ from typing import LiteralString
 import msgspec
 from psycopg.rows import class_row
 
+from whatrack.columns import blobs, texts
 from whatrack.db import Connection
 from whatrack.inbox.reading import Failure
 
@@ -97,7 +98,7 @@ async def append(conn: Connection, bodies: list[bytes], routes: list[str]) -> No
 
     routes: per body, comma-separated 'partition route' pairs. Raises CheckViolation when today has no partition.
     """
-    await conn.execute(APPEND, {"bodies": bodies, "routes": routes})
+    await conn.execute(APPEND, {"bodies": blobs(bodies), "routes": texts(routes)})
 
 
 async def prove_commit(conn: Connection) -> None:
