@@ -67,7 +67,14 @@ async def _accounts(conn: Connection, world: World, one_zone: bool) -> None:
             await conn.execute(
                 """INSERT INTO meta_ad_accounts (organization_id, id, ad_account_id, ad_account_name, account_status, currency,
                    timezone_name, is_active, seen_at) VALUES (%s, %s, %s, %s, 1, %s, %s, true, now()) RETURNING ref""",
-                [world.shop.id, new_id(), account, f"Conta {account}", CURRENCIES[account], ZONES["act_1"] if one_zone else zone],
+                [
+                    world.shop.id,
+                    new_id(),
+                    account,
+                    f"Conta {account}",
+                    CURRENCIES[account],
+                    ZONES["act_1"] if one_zone else zone,
+                ],
             )
         ).fetchone()
         world.accounts[account] = row[0]
@@ -121,10 +128,15 @@ async def ticket(conn: Connection, world: World, chance: random.Random) -> UUID:
     """A ticket of any kind, with its tracking, moves and refunds, as their writers leave them."""
     at = datetime(2026, 8, 18, tzinfo=UTC) + timedelta(seconds=chance.randrange(86 * 86400))
     if chance.random() < 0.3:  # around the midnights, where the zones part
-        at = at.replace(hour=chance.choice((2, 3, 6, 7, 8, 14, 15)), minute=chance.choice((0, 1, 59)), second=0)
+        at = at.replace(
+            hour=chance.choice((2, 3, 6, 7, 8, 14, 15)), minute=chance.choice((0, 1, 59)), second=0
+        )
     ticket_id, contact = new_id(), new_id()
     organization = world.shop.id
-    await conn.execute("INSERT INTO contacts (organization_id, id, created_at) VALUES (%s, %s, %s)", [organization, contact, at])
+    await conn.execute(
+        "INSERT INTO contacts (organization_id, id, created_at) VALUES (%s, %s, %s)",
+        [organization, contact, at],
+    )
     ended = chance.choices(("open", "WON", "LOST", "MERGED", "reopened"), (30, 40, 15, 5, 10))[0]
     won_at = at + timedelta(hours=chance.randrange(0, 24 * 20)) if ended == "WON" else None
     currency = chance.choices(("BRL", "USD"), (85, 15))[0]
@@ -145,14 +157,25 @@ async def ticket(conn: Connection, world: World, chance: random.Random) -> UUID:
         await conn.execute(
             """INSERT INTO ticket_refunds (organization_id, id, ticket_id, amount, currency, reason, refunded_at, created_at, actor)
                VALUES (%s, %s, %s, %s, %s, '', %s, now(), 'user:x')""",
-            [organization, new_id(), ticket_id, (value * Decimal("0.37")).quantize(CENT), currency, won_at + timedelta(days=chance.randrange(9))],
+            [
+                organization,
+                new_id(),
+                ticket_id,
+                (value * Decimal("0.37")).quantize(CENT),
+                currency,
+                won_at + timedelta(days=chance.randrange(9)),
+            ],
         )
     return ticket_id
 
 
 async def track(conn: Connection, world: World, ticket_id: UUID, at: datetime, chance: random.Random) -> None:
     kind = chance.choices(("ad", "organic", "post"), (70, 22, 8))[0]
-    ad = chance.choices((chance.choice(list(world.ads)), None, "404", "403"), (80, 8, 6, 6))[0] if kind == "ad" else None
+    ad = (
+        chance.choices((chance.choice(list(world.ads)), None, "404", "403"), (80, 8, 6, 6))[0]
+        if kind == "ad"
+        else None
+    )
     touched = at + timedelta(hours=chance.choice((0, 0, 0, 5, 50))) if kind != "organic" else None
     failed = ad in ("404", "403")
     await conn.execute(
@@ -168,7 +191,13 @@ async def track(conn: Connection, world: World, ticket_id: UUID, at: datetime, c
 
 
 async def _moves(
-    conn: Connection, world: World, ticket_id: UUID, at: datetime, ended: str, won_at: datetime | None, chance: random.Random
+    conn: Connection,
+    world: World,
+    ticket_id: UUID,
+    at: datetime,
+    ended: str,
+    won_at: datetime | None,
+    chance: random.Random,
 ) -> None:
     version = 1
     moves: list[tuple[str | None, datetime, bool]] = []
@@ -188,7 +217,18 @@ async def _moves(
         await conn.execute(
             """INSERT INTO ticket_stage_changes (organization_id, id, ticket_id, from_stage_id, to_stage_id, from_stage, to_stage, currency,
                happened_at, changed_at, actor, version, is_undo, reached) VALUES (%s, %s, %s, %s, %s, '', '', 'BRL', %s, %s, '', %s, %s, %s)""",
-            [world.shop.id, new_id(), ticket_id, world.stages["new"], world.stages["new"], when, when, version, is_undo, reached],
+            [
+                world.shop.id,
+                new_id(),
+                ticket_id,
+                world.stages["new"],
+                world.stages["new"],
+                when,
+                when,
+                version,
+                is_undo,
+                reached,
+            ],
         )
 
 
@@ -196,13 +236,23 @@ async def _rules(conn: Connection, world: World) -> None:
     organization = world.shop.id
     for cost in (
         Cost("meta_tax", Decimal("0.1215"), since=date(2026, 9, 10)),
-        Cost("meta_tax", Decimal("0.05"), ad_account_id="act_3", since=date(2026, 10, 1), until=date(2026, 10, 20)),
+        Cost(
+            "meta_tax",
+            Decimal("0.05"),
+            ad_account_id="act_3",
+            since=date(2026, 10, 1),
+            until=date(2026, 10, 20),
+        ),
         Cost("fee", Decimal("0.0499"), Decimal("0.40"), label="gateway"),
         Cost("fee", Decimal("0.05"), since=date(2026, 10, 5), label="comissão"),
         Cost("product", Decimal("0.3"), until=date(2026, 10, 15)),
     ):
         await costs.put(conn, organization, cost, actor="user:x")
-    days = {SINCE + timedelta(days=place): Decimal("5.1234") + Decimal(place) / 1000 for place in range(90) if place % 9 != 4}
+    days = {
+        SINCE + timedelta(days=place): Decimal("5.1234") + Decimal(place) / 1000
+        for place in range(90)
+        if place % 9 != 4
+    }
     await rates.put(conn, organization, "USD", "BRL", days, actor="user:x", source="imported")
 
 
@@ -249,7 +299,9 @@ class Truth:
         return f"act_{ad['meta_account_id']}" if level == "account" else ad[names[level]]
 
     def account(self, ad: dict[str, Any]) -> dict[str, Any] | None:
-        return next((a for a in self.accounts.values() if a["ad_account_id"] == f"act_{ad['meta_account_id']}"), None)
+        return next(
+            (a for a in self.accounts.values() if a["ad_account_id"] == f"act_{ad['meta_account_id']}"), None
+        )
 
     def zone(self, ticket: dict[str, Any]) -> str:
         ad = self.ads.get(self.tracking[ticket["id"]]["meta_ad_id"] or "")
@@ -320,7 +372,11 @@ class Truth:
             is_ad = tracking["meta_source_type"] == "ad"
             if lead and counts(ticket["opened_at"]):
                 into["leads"] += 1
-                if is_ad and tracking["first_source_type"] == "ad" and tracking["first_touch_at"] <= ticket["opened_at"]:
+                if (
+                    is_ad
+                    and tracking["first_source_type"] == "ad"
+                    and tracking["first_touch_at"] <= ticket["opened_at"]
+                ):
                     into["conversations"] += 1
                     into["with_clid"] += tracking["ctwa_clid"] is not None
             into["qualified"] += counts(self.qualified_at(ticket))
@@ -342,7 +398,9 @@ class Truth:
             at = touched if basis == "click" else refund["refunded_at"]
             if since <= at.astimezone(ZoneInfo(zone or self.zone(ticket))).date() <= until:
                 day = refund["refunded_at"].astimezone(ZoneInfo(self.home)).date()
-                sums[self.place(ticket, level)]["refunds"] += self.money(refund["amount"], refund["currency"], day) or 0
+                sums[self.place(ticket, level)]["refunds"] += (
+                    self.money(refund["amount"], refund["currency"], day) or 0
+                )
 
 
 def _holds(rule: dict[str, Any], day: date) -> bool:

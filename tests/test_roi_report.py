@@ -5,18 +5,27 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.roi_world import CENT, SINCE, UNTIL, Truth, make_world
 from whatrack.db import Database
-from whatrack.roi import facts, metrics
+from whatrack.roi import facts
 from whatrack.roi.answers import Report
 from whatrack.roi.ask import Ask
-from whatrack.roi.report import daily, report, tickets_behind
+from whatrack.roi.report import report
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
-OURS = ("leads", "conversations", "with_clid", "qualified", "sales", "revenue", "refunds", "product_cost", "fees")
+OURS = (
+    "leads",
+    "conversations",
+    "with_clid",
+    "qualified",
+    "sales",
+    "revenue",
+    "refunds",
+    "product_cost",
+    "fees",
+)
 THEIRS = ("spend", "gross_spend", "impressions", "link_clicks", "meta_conversations")
 PERIODS = [
     (date(2026, 10, 1), date(2026, 10, 30)),
@@ -69,10 +78,14 @@ async def test_every_row_and_total_is_that_of_the_independent_calculation(db: Da
                         expected[place] |= numbers
                 rows = found(answer)
                 for place in {*expected, *rows}:
-                    assert_same(rows.get(place, defaultdict(int)), expected[place], (level, basis, since, place))
+                    assert_same(
+                        rows.get(place, defaultdict(int)), expected[place], (level, basis, since, place)
+                    )
                 home = truth.told(level, since, until, basis, truth.home)
                 whole = {name: sum(numbers[name] for numbers in home.values()) for name in OURS}
-                whole |= {name: sum(n[name] for n in truth.spent(level, since, until).values()) for name in THEIRS}
+                whole |= {
+                    name: sum(n[name] for n in truth.spent(level, since, until).values()) for name in THEIRS
+                }
                 totals = {name: getattr(answer.totals.amounts, name) for name in (*OURS, *THEIRS)}
                 assert_same(totals, whole, (level, basis, since, "total"))
                 assert "zones_differ" in answer.notes

@@ -172,7 +172,7 @@ def change(column: Column, now: Amounts, before: Amounts | None, currency: str) 
     share = metrics.change(metrics.value(now, column.name), earlier)
     was = _("antes %(value)s", value=written(column, earlier, currency))
     if share is None:
-        return Change("", _("sem comparação"), "", was if earlier is not None else "")
+        return Change("", "", "", was) if earlier is not None else Change("", _("sem comparação"), "", "")
     if abs(share) < GONE_QUIET:
         return Change("=", _("estável"), "", was)
     more = share > 0
