@@ -9,7 +9,7 @@ from whatrack.roi import scope as scopes
 from whatrack.roi.answers import Apart
 from whatrack.roi.ask import Ask
 from whatrack.roi.scope import Scope
-from whatrack.roi.sums import FACTS, KEYS, MARKED, SCOPE
+from whatrack.roi.sums import FACTS, KEYS, MARKED, REFUNDED, SCOPE
 from whatrack.units import from_minor
 
 NO_RATE: LiteralString = """NOT EXISTS (SELECT FROM fx_rates x WHERE x.organization_id = %(organization)s AND x.currency = {currency}
@@ -20,23 +20,22 @@ WITHOUT_RATE: LiteralString = f"""WITH {SCOPE}, {MARKED}, spent AS (
     JOIN meta_ad_insights_daily d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last
     WHERE {{no_rate_of_spend}} GROUP BY 1, 2, 3
 ), told AS (
-    SELECT f.ad_ref, f.currency, f.{{sale_at}} AS at, f.w * f.value AS revenue, 0 AS refunds FROM {FACTS}
+    SELECT f.ad_ref, f.account_ref, f.currency, f.{{sale_at}} AS at, f.w * f.value AS revenue, 0 AS refunds FROM {FACTS}
     WHERE f.won_at IS NOT NULL AND f.{{sale_at}} >= %(lo)s AND f.{{sale_at}} < %(hi)s AND f.currency <> %(currency)s AND {{no_rate_of_sale}}
     UNION ALL
-    SELECT f.ad_ref, r.currency, {{refund_at}}, 0, f.w * r.amount * 100
-    FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+    SELECT f.ad_ref, f.account_ref, r.currency, {{refund_at}}, 0, f.w * r.amount * 100
+    FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND f.won_at IS NOT NULL AND {{refund_at}} >= %(lo)s AND {{refund_at}} < %(hi)s
     AND r.currency <> %(currency)s AND {{no_rate_of_refund}}
 )
 SELECT 'own', {{spent_key}}::text, s.currency, s.spend, 0, 0 FROM spent s
 LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = s.ad_ref
 UNION ALL
-SELECT CASE WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post' WHEN c.ad_ref = -3 THEN 'unidentified'
-            WHEN acc.ref IS NULL THEN 'unconnected' ELSE 'own' END,
-    CASE WHEN acc.ref IS NOT NULL THEN {{counted_key}}::text ELSE '' END, c.currency, 0, c.revenue, c.refunds
-FROM told c LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref
-LEFT JOIN acc ON acc.digits = m.meta_account_id
-WHERE (acc.in_scope OR (acc.ref IS NULL AND %(whole)s))
+SELECT CASE WHEN c.account_ref IS NOT NULL THEN 'own' WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post'
+            WHEN c.ad_ref = -3 THEN 'unidentified' ELSE 'unconnected' END,
+    CASE WHEN c.account_ref IS NOT NULL THEN {{counted_key}}::text ELSE '' END, c.currency, 0, c.revenue, c.refunds
+FROM told c LEFT JOIN acc ON acc.ref = c.account_ref LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref
+WHERE CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END
 AND width_bucket(c.at, %(bounds)s::timestamptz[]) BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s)
 """  # noqa: S608 - constants only
 

@@ -9,7 +9,7 @@ from typing import LiteralString
 from whatrack.db import Connection
 
 MARKS_AT_ONCE = 200
-COLUMNS: LiteralString = """organization_id, ticket_id, ad_ref, is_lead, is_conversation, has_clid, opened_at, touched_at,
+COLUMNS: LiteralString = """organization_id, ticket_id, ad_ref, account_ref, is_lead, is_conversation, has_clid, opened_at, touched_at,
     qualified_at, won_at, value, currency"""
 # One follower at a time: a slower one would write an older snapshot over a newer.
 LOCK: LiteralString = "SELECT pg_try_advisory_xact_lock(hashtextextended('roi_tickets', 0))"
@@ -22,7 +22,8 @@ WITH taken AS (
 written AS (
     INSERT INTO roi_tickets AS f ({COLUMNS})
     SELECT {COLUMNS} FROM marked JOIN ticket_facts USING (organization_id, ticket_id) ORDER BY organization_id, ticket_id
-    ON CONFLICT (organization_id, ticket_id) DO UPDATE SET ad_ref = excluded.ad_ref, is_lead = excluded.is_lead,
+    ON CONFLICT (organization_id, ticket_id) DO UPDATE SET ad_ref = excluded.ad_ref,
+        account_ref = excluded.account_ref, is_lead = excluded.is_lead,
         is_conversation = excluded.is_conversation, has_clid = excluded.has_clid, opened_at = excluded.opened_at,
         touched_at = excluded.touched_at, qualified_at = excluded.qualified_at, won_at = excluded.won_at,
         value = excluded.value, currency = excluded.currency

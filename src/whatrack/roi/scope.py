@@ -157,7 +157,6 @@ def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = Tru
         "last_bucket": last,
         "whole": scope.whole,
         "refs": [account.ref for account in scope.accounts],
-        "digits": [account.digits for account in scope.accounts],
         "first_buckets": [cut.of_zone[zones[account.ref]][0] for account in scope.accounts],
         "last_buckets": [cut.of_zone[zones[account.ref]][1] for account in scope.accounts],
         "in_scope": [account.ref in asked for account in scope.accounts],
@@ -182,7 +181,6 @@ def _sale_values(scope: Scope) -> dict[str, Any]:
     rules = cost_rules.sale_costs(scope.costs)
     return {
         "cost_starts": [periods.begins(day, scope.home) for day in rules.starts],
-        "cost_parts": list(range(len(rules.parts))),
         "product_rates": [part.product_rate for part in rules.parts],
         "product_fixed": [part.product_fixed * 100 for part in rules.parts],
         "fee_rates": [part.fee_rate for part in rules.parts],
@@ -214,7 +212,6 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account]) -> dict[s
         if size == 1
     ]
     return {
-        "slots": list(slots.values()),
         "factors": list(slots),
         **_columns("a", ("account", "first", "last", "slot"), whole),
         **_columns(

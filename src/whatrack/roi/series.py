@@ -27,17 +27,20 @@ from whatrack.roi.sums import (
     KEYS,
     MARKED,
     NO_COSTS,
+    REFUNDED,
     SCOPE,
     SOLD,
 )
 from whatrack.units import from_minor
 
 EVERYTHING: LiteralString = ""
-KIND: LiteralString = """CASE WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post' WHEN c.ad_ref = -3 THEN 'unidentified'
-    WHEN acc.ref IS NULL THEN 'unconnected' ELSE 'own' END"""
-OF_AD: LiteralString = """LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref
-LEFT JOIN acc ON acc.digits = m.meta_account_id"""
-IN_SCOPE: LiteralString = "(acc.in_scope OR (acc.ref IS NULL AND %(whole)s))"
+KIND: LiteralString = """CASE WHEN c.account_ref IS NOT NULL THEN 'own' WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post'
+    WHEN c.ad_ref = -3 THEN 'unidentified' ELSE 'unconnected' END"""
+OF_ACCOUNT: LiteralString = "LEFT JOIN acc ON acc.ref = c.account_ref"
+OF_AD: LiteralString = (
+    f"{OF_ACCOUNT} LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref"
+)
+IN_SCOPE: LiteralString = "CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END"
 
 SPEND_SUMS: LiteralString = """sum({spend})::bigint AS spend, sum(d.impressions)::bigint AS impressions, sum(d.clicks)::bigint AS clicks,
     sum(d.link_clicks)::bigint AS link_clicks, sum(d.conversations)::bigint AS meta_conversations, sum(d.meta_leads)::bigint AS meta_leads,
@@ -48,7 +51,7 @@ AT_ITS_RATE: LiteralString = SPEND_SUMS.format(
 )
 # {source}: account-days, or days of the ads that a filter leaves. {only}: that filter.
 SPENT_DAYS: LiteralString = f"""
-SELECT day, sum(spend) AS spend, sum(spend * t.factor) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
+SELECT day, sum(spend) AS spend, sum(spend * (%(factors)s::numeric[])[slot + 1]) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
     sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
     sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value
 FROM (
@@ -63,36 +66,36 @@ FROM (
     JOIN meta_ad_insights_daily d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last
     LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = d.day
     {{only}} GROUP BY 1, 2
-) AS spent JOIN unnest(%(slots)s::int[], %(factors)s::numeric[]) AS t (slot, factor) USING (slot)
-GROUP BY 1
+) AS spent GROUP BY 1
 """  # noqa: S608 - constants only
 ACCOUNT_DAYS: LiteralString = "insight_account_days"
 AD_DAYS: LiteralString = "meta_ad_insights_daily"
 ADS_OF_ALLOWED: LiteralString = """WHERE d.ad_ref IN (SELECT m.ref FROM meta_ads m
     WHERE m.organization_id = %(organization)s AND {key} IN (SELECT key FROM allowed))"""
-ACCOUNTS_OF_ALLOWED: LiteralString = "WHERE d.account_ref::text IN (SELECT key FROM allowed)"
+ACCOUNTS_OF_ALLOWED: LiteralString = "WHERE d.account_ref IN (SELECT key FROM allowed)"
 COUNTED_DAYS: LiteralString = """
 WITH {scope}, {allowed} {marked}, counted AS (
-    SELECT ad_ref, width_bucket(at, %(days)s::timestamptz[]) AS day, {cost} AS cost, sum(leads) AS leads, sum(conversations) AS conversations,
+    SELECT {ad} AS ad_ref, account_ref, width_bucket(at, %(days)s::timestamptz[]) AS day, {cost} AS cost, sum(leads) AS leads, sum(conversations) AS conversations,
         sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales, sum(valueless) AS valueless,
         sum(revenue) AS revenue, sum(refunds) AS refunds
-    FROM ({events}) AS event GROUP BY 1, 2, 3
+    FROM ({events}) AS event GROUP BY 1, 2, 3, 4
 )
 SELECT c.day, sum(c.conversations) AS conversations, sum(c.with_clid) AS with_clid, sum(c.leads) AS leads, sum(c.qualified) AS qualified,
     sum(c.sales) AS sales, sum(c.valueless) AS sales_without_value, sum(c.revenue) AS revenue, sum(c.refunds) AS refunds,
-    sum(c.revenue * k.product_rate + c.sales * k.product_fixed) AS product_cost, sum(c.revenue * k.fee_rate + c.sales * k.fee_fixed) AS fees,
-    sum(c.sales) FILTER (WHERE acc.ref IS NOT NULL) AS attributed_sales,
-    sum(c.revenue) FILTER (WHERE acc.ref IS NOT NULL) AS attributed_revenue
-FROM counted c
-JOIN unnest(%(cost_parts)s::int[], %(product_rates)s::numeric[], %(product_fixed)s::numeric[], %(fee_rates)s::numeric[], %(fee_fixed)s::numeric[])
-    AS k (part, product_rate, product_fixed, fee_rate, fee_fixed) ON k.part = c.cost
-{of_ad} WHERE {in_scope} {only} GROUP BY 1
+    sum(c.revenue * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1]) AS product_cost,
+    sum(c.revenue * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1]) AS fees,
+    sum(c.sales) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_sales,
+    sum(c.revenue) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_revenue
+FROM counted c {of_ad} WHERE {in_scope} {only} GROUP BY 1
 """
+# Which ad it was only matters to a filter.
+EACH_AD: LiteralString = "ad_ref"
+ANY_AD: LiteralString = "0"
 KEY_ALLOWED: LiteralString = "AND {key} IN (SELECT key FROM allowed)"
 TIMES: LiteralString = f"""
 WITH {SCOPE}, {MARKED}, sold AS (
     SELECT c.w, extract(epoch FROM c.won_at - c.touched_at) / 3600 AS hours
-    FROM (SELECT f.* FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s AND f.ad_ref <> -1) AS c {OF_AD}
+    FROM (SELECT f.* FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s AND f.ad_ref <> -1) AS c {OF_ACCOUNT}
     WHERE {IN_SCOPE} AND c.ad_ref <> -2
 ), took AS (SELECT hours, sum(w) AS count FROM sold GROUP BY 1 HAVING sum(w) > 0),
 ranked AS (SELECT hours, count, sum(count) OVER (ORDER BY hours) AS upto, sum(count) OVER () AS whole FROM took)
@@ -104,17 +107,17 @@ FROM ranked
 CURVE = (1, 2, 3, 5, 7, 14, 21, 30, 45, 60, 90)
 SELLERS: LiteralString = f"""
 WITH {SCOPE}, {MARKED}, told AS (
-    SELECT f.ticket_id, f.ad_ref, f.w AS sales, f.w * {SOLD} AS revenue, 0::bigint AS refunds
+    SELECT f.ticket_id, f.ad_ref, f.account_ref, f.w AS sales, f.w * {SOLD} AS revenue, 0::bigint AS refunds
     FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
     UNION ALL
-    SELECT f.ticket_id, f.ad_ref, 0, 0, f.w * {GIVEN_BACK}
-    FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+    SELECT f.ticket_id, f.ad_ref, f.account_ref, 0, 0, f.w * {GIVEN_BACK}
+    FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
 )
 SELECT t.owner_id AS user_id, u.name, sum(c.sales)::int AS sales, coalesce(sum(c.revenue), 0) / 100.0 AS revenue,
     coalesce(sum(c.refunds), 0) / 100.0 AS refunds
 FROM told c JOIN tickets t ON t.organization_id = %(organization)s AND t.id = c.ticket_id
-LEFT JOIN users u ON u.id = t.owner_id {OF_AD} WHERE {IN_SCOPE}
+LEFT JOIN users u ON u.id = t.owner_id {OF_ACCOUNT} WHERE {IN_SCOPE}
 GROUP BY 1, 2 HAVING sum(c.sales) <> 0 OR sum(c.refunds) <> 0 ORDER BY revenue DESC, u.name, t.owner_id
 """  # noqa: S608 - constants only
 # What one fact adds to each number, by sale and by click; {at} is the day it belongs to.
@@ -132,12 +135,12 @@ PARTS: dict[
 }
 METRICS = (*PARTS, "refunds")
 FACT_PARTS: LiteralString = f"""
-SELECT f.ticket_id, f.ad_ref, f.{{at}} AS at, f.w * ({{part}}) AS part FROM {FACTS}
+SELECT f.ticket_id, f.ad_ref, f.account_ref, f.{{at}} AS at, f.w * ({{part}}) AS part FROM {FACTS}
 WHERE {{which}} AND f.{{at}} >= %(lo)s AND f.{{at}} < %(hi)s
 """  # noqa: S608 - constants only
 REFUND_PARTS: LiteralString = f"""
-SELECT f.ticket_id, f.ad_ref, {{at}} AS at, f.w * {GIVEN_BACK} AS part
-FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+SELECT f.ticket_id, f.ad_ref, f.account_ref, {{at}} AS at, f.w * {GIVEN_BACK} AS part
+FROM {REFUNDED}
 WHERE r.organization_id = %(organization)s AND f.won_at IS NOT NULL AND {{at}} >= %(lo)s AND {{at}} < %(hi)s
 """  # noqa: S608 - constants only
 BEHIND: LiteralString = """
@@ -150,7 +153,7 @@ GROUP BY 1, 2 HAVING sum(c.part) <> 0 ORDER BY 2 DESC, 1
 OF_KIND: LiteralString = f"AND {KIND} = %(kind)s"
 OF_KEY: LiteralString = f"AND {KIND} = 'own' AND {{key}} = %(key)s"
 ROW_KEYS: dict[RowKind, LiteralString] = {
-    "account": "'act_' || acc.digits",
+    "account": "acc.ref::text",
     "campaign": "m.meta_campaign_id",
     "adset": "m.meta_ad_set_id",
     "ad": "m.meta_ad_id",
@@ -198,13 +201,15 @@ def _only_allowed(ask: Ask) -> LiteralString:
 
 
 def _counted_days(about: Scope, ask: Ask) -> LiteralString:
+    is_filtered = scopes.is_filtered(ask)
     return COUNTED_DAYS.format(
         scope=SCOPE,
         allowed=_allowed(ask),
         marked=MARKED,
         cost=COSTS if any(cost.kind != "meta_tax" for cost in about.costs) else NO_COSTS,
         events=BY_CLICK if ask.basis == "click" else BY_SALE,
-        of_ad=OF_AD,
+        ad=EACH_AD if is_filtered else ANY_AD,
+        of_ad=OF_AD if is_filtered else OF_ACCOUNT,
         in_scope=IN_SCOPE,
         only=_only_allowed(ask),
     )
@@ -255,6 +260,8 @@ async def behind(
         raise bad_value("metric", f"Use one of {', '.join(METRICS)}.")
     kind, key = row
     is_total = kind == "total"
+    if kind == "account":
+        key = next((str(account.ref) for account in about.accounts if account.ad_account_id == key), "")
     values = scopes.values(about, ask, zone=about.zone if is_total else None) | {"kind": kind, "key": key}
     if is_total:
         only = _only_allowed(ask)

@@ -74,33 +74,38 @@ SOLD: LiteralString = """CASE WHEN f.currency = %(currency)s THEN f.value
 GIVEN_BACK: LiteralString = """CASE WHEN r.currency = %(currency)s THEN (r.amount * 100)::bigint
     ELSE round(r.amount * 100 * (SELECT x.rate FROM fx_rates x WHERE x.organization_id = %(organization)s AND x.currency = r.currency
         AND x.into_currency = %(currency)s AND x.day = (r.refunded_at AT TIME ZONE %(zone)s)::date), %(places)s)::bigint END"""
+# The few repayments, each with its ticket's facts: looked up one by one, for there may be a million tickets.
+REFUNDED: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
+    SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+    UNION ALL SELECT * FROM changed c WHERE c.ticket_id = r.ticket_id
+) AS f"""
 BY_SALE: LiteralString = f"""
-    SELECT f.ad_ref, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
+    SELECT f.ad_ref, f.account_ref, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, 0 AS qualified, 0 AS sales, 0 AS valueless, 0::bigint AS revenue,
         0::bigint AS refunds, 0 AS unrated, NULL::timestamptz AS sold_at
     FROM {FACTS} WHERE f.is_lead AND f.opened_at >= %(lo)s AND f.opened_at < %(hi)s
     UNION ALL
-    SELECT f.ad_ref, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {FACTS} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
+    SELECT f.ad_ref, f.account_ref, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {FACTS} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
     UNION ALL
-    SELECT f.ad_ref, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
+    SELECT f.ad_ref, f.account_ref, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
         f.w * (f.value IS NOT NULL AND {SOLD} IS NULL)::int, f.won_at
     FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
     UNION ALL
-    SELECT f.ad_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
-    FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
+    SELECT f.ad_ref, f.account_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
+    FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
 """  # noqa: S608 - constants only
 BY_CLICK: LiteralString = f"""
-    SELECT f.ad_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
+    SELECT f.ad_ref, f.account_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, f.w * (f.qualified_at IS NOT NULL)::int AS qualified,
         f.w * (f.won_at IS NOT NULL)::int AS sales, f.w * (f.won_at IS NOT NULL AND f.value IS NULL)::int AS valueless,
         CASE WHEN f.won_at IS NULL THEN 0 ELSE f.w * {SOLD} END AS revenue, 0::bigint AS refunds,
         f.w * (f.won_at IS NOT NULL AND f.value IS NOT NULL AND {SOLD} IS NULL)::int AS unrated, f.won_at AS sold_at
     FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s
     UNION ALL
-    SELECT f.ad_ref, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
-    FROM ticket_refunds r JOIN {FACTS} ON f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
-    WHERE r.organization_id = %(organization)s AND f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.won_at IS NOT NULL
+    SELECT f.ad_ref, f.account_ref, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
+    FROM {REFUNDED}
+    WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.won_at IS NOT NULL
 """  # noqa: S608 - constants only
 ONE_BUCKET: LiteralString = "1"
 MANY_BUCKETS: LiteralString = "width_bucket(at, %(bounds)s::timestamptz[])"
@@ -109,43 +114,41 @@ COSTS: LiteralString = (
     "CASE WHEN sold_at IS NULL THEN 0 ELSE width_bucket(sold_at, %(cost_starts)s::timestamptz[]) END"
 )
 COUNTED: LiteralString = """counted AS MATERIALIZED (
-    SELECT ad_ref, {bucket} AS bucket, {cost} AS cost, sum(leads) AS leads, sum(conversations) AS conversations,
+    SELECT ad_ref, account_ref, {bucket} AS bucket, {cost} AS cost, sum(leads) AS leads, sum(conversations) AS conversations,
         sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales, sum(valueless) AS valueless,
         sum(revenue)::bigint AS revenue, sum(refunds)::bigint AS refunds, sum(unrated) AS unrated
-    FROM ({events}) AS event GROUP BY 1, 2, 3
+    FROM ({events}) AS event GROUP BY 1, 2, 3, 4
 )"""
 # Which account each ad is of, as far as that account is one of the organization's.
 SCOPE: LiteralString = """acc AS MATERIALIZED (
-    SELECT * FROM unnest(%(refs)s::int[], %(digits)s::text[], %(first_buckets)s::int[], %(last_buckets)s::int[], %(in_scope)s::bool[])
-        AS acc (ref, digits, first_bucket, last_bucket, in_scope)
+    SELECT * FROM unnest(%(refs)s::int[], %(first_buckets)s::int[], %(last_buckets)s::int[], %(in_scope)s::bool[])
+        AS acc (ref, first_bucket, last_bucket, in_scope)
 )"""
-# {key}: what a row is about. Special rows have the kind alone.
+# {spent_key}, {counted_key}: what a row is about. Special rows have the kind alone.
 JOINED: LiteralString = """joined AS (
-    SELECT 'own' AS kind, {spent_key} AS key, s.spend, s.spend * t.factor AS gross, s.impressions, s.clicks, s.link_clicks,
-        s.meta_conversations, s.meta_leads, s.meta_purchases, s.meta_purchase_value,
+    SELECT 'own' AS kind, {spent_key} AS key, s.spend, s.spend * (%(factors)s::numeric[])[s.slot + 1] AS gross, s.impressions, s.clicks,
+        s.link_clicks, s.meta_conversations, s.meta_leads, s.meta_purchases, s.meta_purchase_value,
         0 AS conversations, 0 AS with_clid, 0 AS leads, 0 AS qualified, 0 AS sales, 0 AS valueless, 0 AS revenue, 0 AS refunds,
         0 AS product_cost, 0 AS fees, 0 AS unrated
-    FROM spent s JOIN unnest(%(slots)s::int[], %(factors)s::numeric[]) AS t (slot, factor) ON t.slot = s.slot
-    {spent_catalog}
+    FROM spent s {spent_catalog}
     UNION ALL
-    SELECT CASE WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post' WHEN c.ad_ref = -3 THEN 'unidentified'
-                WHEN acc.ref IS NULL THEN 'unconnected' ELSE 'own' END,
-        CASE WHEN acc.ref IS NOT NULL THEN {counted_key} END,
-        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    SELECT CASE WHEN c.account_ref IS NOT NULL THEN 'own' WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post'
+                WHEN c.ad_ref = -3 THEN 'unidentified' ELSE 'unconnected' END,
+        CASE WHEN c.account_ref IS NOT NULL THEN {counted_key} END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         c.conversations, c.with_clid, c.leads, c.qualified, c.sales, c.valueless, c.revenue, c.refunds,
-        c.revenue * k.product_rate + c.sales * k.product_fixed, c.revenue * k.fee_rate + c.sales * k.fee_fixed, c.unrated
-    FROM counted c
-    JOIN unnest(%(cost_parts)s::int[], %(product_rates)s::numeric[], %(product_fixed)s::numeric[], %(fee_rates)s::numeric[], %(fee_fixed)s::numeric[])
-        AS k (part, product_rate, product_fixed, fee_rate, fee_fixed) ON k.part = c.cost
-    LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref
-    LEFT JOIN acc ON acc.digits = m.meta_account_id
+        c.revenue * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1],
+        c.revenue * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1], c.unrated
+    FROM counted c LEFT JOIN acc ON acc.ref = c.account_ref {counted_catalog}
     WHERE c.bucket BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s)
-    AND (acc.in_scope OR (acc.ref IS NULL AND %(whole)s)){every}
+    AND CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END{every}
 )"""
 CATALOG: LiteralString = "JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = s.ad_ref"
+CATALOG_OF_TICKETS: LiteralString = (
+    "LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref"
+)
 NO_CATALOG: LiteralString = ""
 KEYS: dict[str, tuple[LiteralString, LiteralString]] = {  # of spent, of counted
-    "account": ("s.account_ref::text", "acc.ref::text"),
+    "account": ("s.account_ref", "c.account_ref"),
     "campaign": ("coalesce(m.meta_campaign_id, '')", "coalesce(m.meta_campaign_id, '')"),
     "adset": ("coalesce(m.meta_ad_set_id, '')", "coalesce(m.meta_ad_set_id, '')"),
     "ad": ("s.ad_ref", "c.ad_ref"),
@@ -162,7 +165,7 @@ ALLOWED: LiteralString = f"""allowed AS MATERIALIZED (
 ), """  # noqa: S608 - constants only
 ACCOUNT_RANK: LiteralString = "CASE WHEN NOT m.is_active THEN 1 WHEN m.account_status = 1 THEN 0 ELSE 2 END"
 ALLOWED_ACCOUNTS: LiteralString = f"""allowed AS MATERIALIZED (
-    SELECT m.ref::text AS key FROM meta_ad_accounts m WHERE m.organization_id = %(organization)s
+    SELECT m.ref AS key FROM meta_ad_accounts m WHERE m.organization_id = %(organization)s
     AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.ad_account_name, m.ad_account_id))) > 0)
     AND (%(ranks)s::int[] IS NULL OR {ACCOUNT_RANK} = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only
@@ -178,7 +181,7 @@ ONLY_ALLOWED: LiteralString = "WHERE key IN (SELECT key FROM allowed)"
 EVERYTHING: LiteralString = ""
 # What a row is called, for sorting by it.
 NAMES: dict[str, LiteralString] = {
-    "account": "LEFT JOIN (SELECT ref::text AS key, ad_account_name AS name FROM meta_ad_accounts WHERE organization_id = %(organization)s) n USING (key)",
+    "account": "LEFT JOIN (SELECT ref AS key, ad_account_name AS name FROM meta_ad_accounts WHERE organization_id = %(organization)s) n USING (key)",
     "campaign": """LEFT JOIN (SELECT coalesce(meta_campaign_id, '') AS key, max(meta_campaign_name) AS name FROM meta_ads
         WHERE organization_id = %(organization)s GROUP BY 1) n USING (key)""",
     "adset": """LEFT JOIN (SELECT coalesce(meta_ad_set_id, '') AS key, max(meta_ad_set_name) AS name FROM meta_ads
@@ -202,7 +205,7 @@ SPENT_ONLY: LiteralString = """HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND 
 # Every account, also one without anything in the period.
 EVERY_ACCOUNT: LiteralString = """
     UNION ALL
-    SELECT 'own', acc.ref::text, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM acc WHERE acc.in_scope"""
+    SELECT 'own', acc.ref, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM acc WHERE acc.in_scope"""
 NO_MORE: LiteralString = ""
 TOTAL: LiteralString = """
     sum(spend) AS spend, sum(gross) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks, sum(link_clicks) AS link_clicks,
@@ -288,6 +291,7 @@ class Statement(msgspec.Struct, frozen=True):
             spent_key=spent_key,
             counted_key=counted_key,
             spent_catalog=CATALOG if self.level in ("campaign", "adset") else NO_CATALOG,
+            counted_catalog=CATALOG_OF_TICKETS if self.level in ("campaign", "adset") else NO_CATALOG,
             every=EVERY_ACCOUNT if by_account and not self.spent_only else NO_MORE,
         )
         grouped = GROUPED.format(

@@ -52,12 +52,14 @@ WHERE c.before IS NULL AND m.organization_id = c.organization_id AND m.ticket_id
 
 -- What the report counts of a ticket. This is where it is defined; roi_tickets holds the same, ready to be summed.
 -- ad_ref: meta_ads.ref, or -1 nobody's (organic), -2 a post's, -3 an ad's that is not known (yet), -4 an ad's that no
--- profile of the organization may see. value: hundredths of the ticket's currency.
+-- profile of the organization may see. account_ref: meta_ad_accounts.ref, null where the ad's account is none of ours.
+-- value: hundredths of the ticket's currency.
 CREATE VIEW ticket_facts WITH (security_invoker = true) AS
 SELECT t.organization_id, t.id AS ticket_id,
     CASE k.meta_source_type WHEN 'post' THEN -2 WHEN 'ad' THEN coalesce(a.ref,
         CASE WHEN k.meta_enrichment_status = 'FAILED' AND k.meta_enrichment_error IN ('no_access', 'no_profile', 'token_dead')
              THEN -4 ELSE -3 END) ELSE -1 END AS ad_ref,
+    CASE k.meta_source_type WHEN 'ad' THEN ac.ref END AS account_ref,
     t.close_reason IS DISTINCT FROM 'MERGED' AND NOT t.follow_up AS is_lead,
     k.meta_source_type IS NOT DISTINCT FROM 'ad' AND k.first_source_type = 'ad' AND k.first_touch_at <= t.opened_at
         AND t.close_reason IS DISTINCT FROM 'MERGED' AND NOT t.follow_up AS is_conversation,
@@ -72,6 +74,7 @@ SELECT t.organization_id, t.id AS ticket_id,
 FROM tickets t
 LEFT JOIN ticket_tracking k ON k.organization_id = t.organization_id AND k.ticket_id = t.id
 LEFT JOIN meta_ads a ON a.organization_id = k.organization_id AND a.meta_ad_id = k.meta_ad_id
+LEFT JOIN meta_ad_accounts ac ON ac.organization_id = a.organization_id AND ac.ad_account_id = 'act_' || a.meta_account_id
 CROSS JOIN LATERAL (
     SELECT min(c.happened_at) FILTER (WHERE c.reached = 'qualified') AS qualified_at,
            min(c.happened_at) FILTER (WHERE c.reached = 'won') AS won_at
@@ -85,6 +88,7 @@ CREATE TABLE roi_tickets (
     organization_id uuid NOT NULL,
     ticket_id uuid NOT NULL,
     ad_ref int NOT NULL,
+    account_ref int,
     is_lead boolean NOT NULL,
     is_conversation boolean NOT NULL,
     has_clid boolean NOT NULL,
@@ -96,11 +100,11 @@ CREATE TABLE roi_tickets (
     currency text NOT NULL,
     PRIMARY KEY (organization_id, ticket_id)
 ) WITH (fillfactor = 90);
-CREATE INDEX roi_tickets_opened ON roi_tickets (organization_id, opened_at) INCLUDE (ad_ref, is_conversation, has_clid) WHERE is_lead;
+CREATE INDEX roi_tickets_opened ON roi_tickets (organization_id, opened_at) INCLUDE (ad_ref, account_ref, is_conversation, has_clid) WHERE is_lead;
 CREATE INDEX roi_tickets_touched ON roi_tickets (organization_id, touched_at)
-    INCLUDE (ad_ref, is_lead, is_conversation, has_clid, qualified_at, won_at, value, currency);
-CREATE INDEX roi_tickets_qualified ON roi_tickets (organization_id, qualified_at) INCLUDE (ad_ref) WHERE qualified_at IS NOT NULL;
-CREATE INDEX roi_tickets_won ON roi_tickets (organization_id, won_at) INCLUDE (ad_ref, value, currency, touched_at)
+    INCLUDE (ad_ref, account_ref, is_lead, is_conversation, has_clid, qualified_at, won_at, value, currency);
+CREATE INDEX roi_tickets_qualified ON roi_tickets (organization_id, qualified_at) INCLUDE (ad_ref, account_ref) WHERE qualified_at IS NOT NULL;
+CREATE INDEX roi_tickets_won ON roi_tickets (organization_id, won_at) INCLUDE (ad_ref, account_ref, value, currency, touched_at)
     WHERE won_at IS NOT NULL;
 CREATE INDEX roi_tickets_ad ON roi_tickets (organization_id, ad_ref);
 SELECT protect_tenant_table('roi_tickets');
@@ -154,6 +158,19 @@ BEGIN
 END $$;
 CREATE TRIGGER meta_ads_new AFTER INSERT ON meta_ads REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION mark_tickets_of_ads();
+
+-- An account that is connected later may be that of ads that tickets came from.
+CREATE FUNCTION mark_tickets_of_accounts() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO ticket_marks (organization_id, ticket_ids)
+    SELECT k.organization_id, array_agg(k.ticket_id) FROM changed c
+    JOIN meta_ads a ON a.organization_id = c.organization_id AND 'act_' || a.meta_account_id = c.ad_account_id
+    JOIN ticket_tracking k ON k.organization_id = a.organization_id AND k.meta_ad_id = a.meta_ad_id
+    GROUP BY k.organization_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER meta_ad_accounts_new AFTER INSERT ON meta_ad_accounts REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION mark_tickets_of_accounts();
 
 -- Everything that is there already has still to be followed.
 INSERT INTO ticket_marks (organization_id, ticket_ids)

@@ -1,0 +1,322 @@
+"""How fast the report is where one organization has 10,000,000 ad-days, 1,000,000 tickets and 300 accounts.
+
+The same rows for the same seed: every number is a hash of seed, account, ad and day, so nothing has to be kept. Rows are
+written set by set as their writers would leave them; some account-days are then derived anew by the product and compared.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from datetime import date, timedelta
+from typing import Any, LiteralString
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from benchmarks.database import Cluster, connect, open_shops
+from whatrack.db import Database
+from whatrack.db import now as clock
+from whatrack.insights import rollups
+from whatrack.roi import report as reports
+from whatrack.roi.ask import Ask, Within
+
+SEED = 20261126
+ACCOUNTS, DAYS, SLOTS, LIFE = 300, 366, 91, 120  # ads at a time in an account, and the days that one lives
+TICKETS = 1_000_000
+ROUNDS = 40
+
+ACCOUNT_ROWS: LiteralString = """
+INSERT INTO meta_ad_accounts (organization_id, id, ad_account_id, ad_account_name, account_status, currency, timezone_name, is_active, seen_at)
+SELECT %(organization)s, md5('account' || n)::uuid, 'act_' || 7000000 + n, 'Cliente ' || n, 1, CASE WHEN n %% 75 = 0 THEN 'USD' ELSE 'BRL' END,
+       CASE WHEN n %% 50 = 1 THEN 'America/Manaus' ELSE 'America/Sao_Paulo' END, true, now()
+FROM generate_series(1, %(accounts)s) AS n
+"""
+# An account's ads by slot and generation; a campaign has about ten of them at a time, an ad set three.
+AD_ROWS: LiteralString = """
+INSERT INTO meta_ads (organization_id, meta_ad_id, name, effective_status, meta_ad_set_id, meta_ad_set_name, meta_campaign_id,
+                      meta_campaign_name, meta_account_id, fetched_at)
+SELECT %(organization)s, format('23%%s%%s%%s', lpad(a::text, 4, '0'), lpad(s::text, 3, '0'), g), format('Anúncio %%s-%%s de %%s', s, g, a),
+       CASE WHEN (s + g) %% 7 = 0 THEN 'PAUSED' WHEN g < %(generations)s - 2 THEN 'DELETED' ELSE 'ACTIVE' END,
+       format('22%%s%%s%%s', lpad(a::text, 4, '0'), lpad((s / 3)::text, 3, '0'), g), format('Conjunto %%s-%%s', s / 3, g),
+       format('21%%s%%s%%s', lpad(a::text, 4, '0'), lpad((s / 10)::text, 3, '0'), g), format('Campanha %%s-%%s', s / 10, g),
+       (7000000 + a)::text, now()
+FROM generate_series(1, %(accounts)s) AS a, generate_series(0, %(slots)s - 1) AS s, generate_series(0, %(generations)s - 1) AS g
+ORDER BY a, g, s
+"""
+AD_DAYS: LiteralString = """
+INSERT INTO meta_ad_insights_daily
+SELECT %(organization)s, account.ref, %(first)s::date + d, ad.ref, 300 + (h & 16383), 900 + (h >> 3 & 4095), 800 + (h >> 5 & 2047),
+       30 + (h >> 7 & 127), 20 + (h >> 9 & 63), (h >> 11 & 15), (h >> 13 & 3), CASE WHEN h & 31 = 0 THEN 1 ELSE 0 END,
+       CASE WHEN h & 31 = 0 THEN 15000 ELSE 0 END
+FROM meta_ad_accounts account
+JOIN LATERAL (SELECT row_number() OVER (ORDER BY m.ref) - 1 AS place, m.ref FROM meta_ads m
+    WHERE m.organization_id = %(organization)s AND m.meta_account_id = substr(account.ad_account_id, 5)) AS ad ON true
+CROSS JOIN LATERAL generate_series(0, %(days)s - 1) AS d
+CROSS JOIN LATERAL (SELECT hashint8(%(seed)s::bigint * 7919 + ad.ref::bigint * 1000003 + d)::bigint & 1073741823 AS h) AS chance
+WHERE account.organization_id = %(organization)s AND account.ref = ANY(%(refs)s)
+AND (d + (ad.place %% %(slots)s) * 7 %% %(life)s) / %(life)s = ad.place / %(slots)s
+ORDER BY account.ref, d, ad.ref
+"""
+SUM_DAYS: LiteralString = f"""
+INSERT INTO insight_account_days (organization_id, account_ref, day, {rollups.COLUMNS})
+SELECT organization_id, account_ref, day, {rollups.SUMS} FROM meta_ad_insights_daily WHERE account_ref = ANY(%(refs)s) GROUP BY 1, 2, 3 ORDER BY 2, 3
+"""
+SUM_BLOCKS: LiteralString = f"""
+INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, {rollups.COLUMNS})
+SELECT organization_id, account_ref, %(size)s, floor((day - date '2000-01-01')::numeric / %(size)s)::int, ad_ref, {rollups.SUMS}
+FROM meta_ad_insights_daily WHERE account_ref = ANY(%(refs)s) GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 3, 4, 5
+"""
+# One person a ticket. seven in ten from an ad; of the leads a third qualified, a tenth sold, one sale in thirty partly given back.
+PEOPLE: LiteralString = """
+INSERT INTO contacts (organization_id, id, created_at)
+SELECT %(organization)s, md5('contact' || n)::uuid, now() FROM generate_series(%(from)s::int, %(to)s::int) AS n
+"""
+TICKET_ROWS: LiteralString = """
+INSERT INTO tickets (organization_id, id, contact_id, phone_number_id, stage_id, status, close_reason, deal_value, currency, source, follow_up,
+                     opened_at, last_message_at, active_at, closed_at, won_at, created_at, updated_at)
+SELECT %(organization)s, md5('ticket' || n)::uuid, md5('contact' || n)::uuid, %(number)s, s.id,
+       CASE WHEN won THEN 'closed' ELSE 'open' END, CASE WHEN won THEN 'WON' END, CASE WHEN won THEN 50 + (h & 4095) / 4.0 END, 'BRL', 'message',
+       h & 63 = 0, at, at, at, CASE WHEN won THEN sold END, CASE WHEN won THEN sold END, at, at
+FROM (SELECT n, h, at, h %% 10 = 0 AS won, at + make_interval(hours => (h >> 5 & 255)::int) AS sold
+      FROM generate_series(%(from)s::int, %(to)s::int) AS n
+      CROSS JOIN LATERAL (SELECT hashint8(%(seed)s::bigint + n)::bigint & 1073741823 AS h) AS chance
+      CROSS JOIN LATERAL (SELECT %(first)s::date + make_interval(secs => n::float * %(days)s * 86400 / %(tickets)s) AS at) AS moment) AS t
+JOIN stages s ON s.organization_id = %(organization)s AND s.role = CASE WHEN won THEN 'won' ELSE 'new' END
+"""
+TRACKING_ROWS: LiteralString = """
+INSERT INTO ticket_tracking (organization_id, ticket_id, meta_source_type, meta_ad_id, meta_enrichment_status, ctwa_clid, last_touch_at,
+                             first_touch_at, first_source_type)
+SELECT %(organization)s, md5('ticket' || n)::uuid, kind, CASE WHEN kind = 'ad' THEN format('23%%s%%s%%s', lpad(a::text, 4, '0'),
+           lpad(s::text, 3, '0'), (d + s * 7 %% %(life)s) / %(life)s) END,
+       CASE WHEN kind = 'ad' THEN 'COMPLETED' ELSE 'NOT_APPLICABLE' END, CASE WHEN kind = 'ad' AND h & 15 > 0 THEN 'Aff-' || n END,
+       CASE WHEN kind <> 'organic' THEN at END, CASE WHEN kind <> 'organic' THEN at END, CASE WHEN kind <> 'organic' THEN kind END
+FROM generate_series(%(from)s::int, %(to)s::int) AS n
+CROSS JOIN LATERAL (SELECT hashint8(%(seed)s::bigint * 31 + n)::bigint & 1073741823 AS h) AS chance
+CROSS JOIN LATERAL (SELECT CASE WHEN h %% 10 < 7 THEN 'ad' WHEN h %% 10 = 7 THEN 'post' ELSE 'organic' END AS kind,
+    1 + (h >> 4) %% %(accounts)s AS a, (h >> 13) %% %(slots)s AS s, (n::bigint * %(days)s / %(tickets)s)::int AS d,
+    %(first)s::date + make_interval(secs => n::float * %(days)s * 86400 / %(tickets)s) AS at) AS of
+"""
+MOVES: LiteralString = """
+INSERT INTO ticket_stage_changes (organization_id, id, ticket_id, from_stage_id, to_stage_id, from_stage, to_stage, currency, happened_at,
+                                  changed_at, actor, version, reached)
+SELECT %(organization)s, md5('move' || n)::uuid, md5('ticket' || n)::uuid, s.id, s.id, 'Novo', 'Qualificado', 'BRL', at, at, 'system', 2, 'qualified'
+FROM generate_series(%(from)s::int, %(to)s::int, 3) AS n
+CROSS JOIN LATERAL (SELECT %(first)s::date + make_interval(secs => n::float * %(days)s * 86400 / %(tickets)s + 7200) AS at) AS moment
+JOIN stages s ON s.organization_id = %(organization)s AND s.role = 'qualified'
+"""
+REFUNDS: LiteralString = """
+INSERT INTO ticket_refunds (organization_id, id, ticket_id, amount, currency, reason, refunded_at, created_at, actor)
+SELECT organization_id, md5('refund' || id)::uuid, id, 20, 'BRL', '', won_at + interval '2 days', now(), 'system'
+FROM tickets WHERE organization_id = %(organization)s AND close_reason = 'WON' AND hashtext(id::text) %% 30 = 0
+"""
+FOLLOWED: LiteralString = "INSERT INTO roi_tickets SELECT * FROM ticket_facts WHERE organization_id = %(organization)s ORDER BY opened_at"
+RULES: LiteralString = """
+INSERT INTO cost_settings (organization_id, id, kind, rate, since, created_at, actor)
+VALUES (%(organization)s, gen_random_uuid(), 'meta_tax', 0.1215, %(middle)s, now(), 'system'),
+       (%(organization)s, gen_random_uuid(), 'fee', 0.0499, NULL, now(), 'system')
+"""
+RATES: LiteralString = """
+INSERT INTO fx_rates SELECT %(organization)s, 'USD', 'BRL', %(first)s::date + d, 5 + d / 1000.0, 'imported', now(), 'system'
+FROM generate_series(0, %(days)s) AS d
+"""
+SWITCHED = ("tickets", "ticket_tracking", "ticket_stage_changes", "meta_ads")
+TIDIED: LiteralString = """VACUUM (ANALYZE) tickets, ticket_tracking, ticket_stage_changes, ticket_refunds, contacts, meta_ads, meta_ad_accounts,
+    meta_ad_insights_daily, insight_account_days, insight_ad_blocks, roi_tickets, fx_rates, cost_settings"""
+SIZES: LiteralString = """
+SELECT relname, reltuples::bigint, pg_total_relation_size(oid) FROM pg_class
+WHERE relname IN ('meta_ad_insights_daily', 'insight_account_days', 'insight_ad_blocks', 'roi_tickets') ORDER BY 1
+"""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """How much is written, and how often each page is asked for."""
+
+    accounts: int
+    days: int
+    tickets: int
+    rounds: int
+
+
+FULL = Size(ACCOUNTS, DAYS, TICKETS, ROUNDS)
+QUICK = Size(30, DAYS, 50_000, 10)
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """The organization, and the last day that has rows."""
+
+    organization_id: UUID
+    last: date
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Milliseconds of server time, one after the other; rows shown, of how many."""
+
+    p50_ms: float
+    p95_ms: float
+    rows: int
+    count: int
+
+
+class RoiResult(msgspec.Struct, frozen=True):
+    """Each page's times, and how large the tables are (rows, bytes)."""
+
+    size: Size
+    pages: dict[str, Timing]
+    tables: dict[str, tuple[int, int]]
+    fill_s: float
+
+
+def measure(running: Cluster, *, quick: bool) -> RoiResult:
+    """Fill an organization of its own, then ask for each page again and again."""
+    size = QUICK if quick else FULL
+    began = time.monotonic()
+    filled = fill(running.conninfo, size)
+    seconds = time.monotonic() - began
+    with connect(running.conninfo) as conn:
+        tables = {name: (rows, size) for name, rows, size in conn.execute(SIZES).fetchall()}
+    return RoiResult(size, asyncio.run(ask_all(running.conninfo, filled, size.rounds)), tables, seconds)
+
+
+def fill(conninfo: str, size: Size) -> Filled:
+    """Write everything, as its writers leave it."""
+    organization, number, today = asyncio.run(_open(conninfo))
+    first = today - timedelta(days=size.days - 1)
+    values = {
+        "organization": organization, "accounts": size.accounts, "days": size.days, "slots": SLOTS, "life": LIFE, "seed": SEED,
+        "first": first, "middle": first + timedelta(days=size.days // 2), "tickets": size.tickets, "number": number,
+        "generations": (size.days + LIFE) // LIFE + 1,
+    }  # fmt: skip
+    with connect(conninfo) as conn:
+        _write(conn, values)
+        _check(conn, organization)
+    return Filled(organization, today)
+
+
+async def _open(conninfo: str) -> tuple[UUID, str, date]:
+    db = Database(conninfo)
+    await db.open()
+    try:
+        (shop,) = await open_shops(db, 1, people=0, first_person=0, first_number=950_001)
+        async with db.system() as conn:
+            row = await (
+                await conn.execute("SELECT id, current_date FROM organizations WHERE slug = 'clinica-950001'")
+            ).fetchone()
+        return row[0], shop.number, row[1]  # type: ignore[index] # it was just made
+    finally:
+        await db.close()
+
+
+def _write(conn: psycopg.Connection, values: dict[str, Any]) -> None:
+    conn.execute("SET statement_timeout = 0")
+    for table in SWITCHED:
+        conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER".encode())
+    for statement in (ACCOUNT_ROWS, AD_ROWS):
+        conn.execute(statement, values)
+    conn.execute("ANALYZE meta_ads")
+    refs = [
+        row[0]
+        for row in conn.execute(
+            "SELECT ref FROM meta_ad_accounts WHERE organization_id = %(organization)s", values
+        )
+    ]
+    for start in range(0, len(refs), 10):
+        part = values | {"refs": refs[start : start + 10]}
+        conn.execute(AD_DAYS, part)
+        conn.execute(SUM_DAYS, part)
+        for size in rollups.SIZES:
+            conn.execute(SUM_BLOCKS, part | {"size": size})
+    for start in range(0, values["tickets"], 100_000):
+        part = values | {"from": start, "to": min(start + 100_000, values["tickets"]) - 1}
+        for statement in (PEOPLE, TICKET_ROWS, TRACKING_ROWS, MOVES):
+            conn.execute(statement, part)
+    conn.execute("ANALYZE tickets, ticket_tracking, ticket_stage_changes")
+    for statement in (REFUNDS, FOLLOWED, RULES, RATES):
+        conn.execute(statement, values)
+    for table in SWITCHED:
+        conn.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER".encode())
+    conn.execute(TIDIED)
+
+
+ONE_ACCOUNT: LiteralString = """
+SELECT account_ref, min(day), max(day) FROM meta_ad_insights_daily
+WHERE organization_id = %(organization)s AND account_ref = (SELECT min(ref) FROM meta_ad_accounts WHERE organization_id = %(organization)s) GROUP BY 1
+"""
+ITS_SUMS: LiteralString = """
+SELECT size, block, ad_ref, spend, impressions, meta_purchase_value FROM insight_ad_blocks WHERE organization_id = %s AND account_ref = %s
+UNION ALL
+SELECT 0, day - date '2000-01-01', 0, spend, impressions, meta_purchase_value FROM insight_account_days WHERE organization_id = %s AND account_ref = %s
+ORDER BY 1, 2, 3
+"""
+
+
+def _check(conn: psycopg.Connection, organization: UUID) -> None:
+    """RuntimeError when the product would have derived an account's sums otherwise than we did."""
+    account, since, until = conn.execute(ONE_ACCOUNT, {"organization": organization}).fetchone()  # type: ignore[misc] # it was just written
+    keys = [organization, account] * 2
+    before = conn.execute(ITS_SUMS, keys).fetchall()
+
+    async def derive() -> None:
+        async with await psycopg.AsyncConnection.connect(conn.info.dsn, password=conn.info.password) as other:
+            await other.execute("SELECT set_config('whatrack.org', %s, false)", [str(organization)])
+            days = [since + timedelta(days=place) for place in range((until - since).days + 1)]
+            await rollups.replace_days(other, organization, account, days)
+
+    asyncio.run(derive())
+    if conn.execute(ITS_SUMS, keys).fetchall() != before:
+        raise RuntimeError("the product derives other sums than were written")
+
+
+def pages(last: date) -> dict[str, Ask]:
+    """The list: what is asked for, by the name it is published under."""
+    thirty = {"since": last - timedelta(days=32), "until": last - timedelta(days=3)}  # no edge on a block's
+    year = {"since": last - timedelta(days=364), "until": last}
+    asks = {}
+    for name, period in (("30 days", thirty), ("365 days", year)):
+        for level in ("account", "campaign", "adset", "ad"):
+            asks[f"{level}, {name}"] = Ask(level=level, limit=50, **period)
+        asks[f"ad by ROAS, {name}"] = Ask(level="ad", sort="roas", limit=50, **period)
+        asks[f"ad by click, {name}"] = Ask(level="ad", basis="click", limit=50, **period)
+        asks[f"ad, one account, {name}"] = Ask(level="ad", accounts=("act_7000007",), limit=50, **period)
+        asks[f"adset, one campaign, {name}"] = Ask(
+            level="adset", within=(Within("campaign", "2100070032"),), limit=50, **period
+        )
+        asks[f"campaign, text, {name}"] = Ask(level="campaign", text="campanha 3", limit=50, **period)
+    return asks
+
+
+async def ask_all(conninfo: str, filled: Filled, rounds: int) -> dict[str, Timing]:
+    """Each page's times; and of the series beside it."""
+    db = Database(conninfo)
+    await db.open()
+    try:
+        found = {}
+        for name, ask in pages(filled.last).items():
+            found[name] = await timed(db, filled, ask, reports.report, rounds)
+        for name, ask in pages(filled.last).items():
+            if name.startswith("account,"):
+                for function in (reports.daily, reports.funnel, reports.times):
+                    found[f"{function.__name__}, {name.partition(', ')[2]}"] = await timed(
+                        db, filled, ask, function, rounds
+                    )
+        return found
+    finally:
+        await db.close()
+
+
+async def timed(
+    db: Database, filled: Filled, ask: Ask, function: Callable[..., Awaitable[Any]], rounds: int
+) -> Timing:
+    """Server time from the transaction's begin to its end."""
+    times, answer = [], None
+    gc.collect()
+    for _ in range(rounds + 2):
+        began = time.perf_counter()
+        async with db.tenant(filled.organization_id) as conn:
+            answer = await function(conn, filled.organization_id, ask, await clock(conn))
+        times.append((time.perf_counter() - began) * 1000)
+    warm = sorted(times[2:])
+    rows = len(answer.rows) if isinstance(answer, reports.Report) else 0
+    count = answer.count if isinstance(answer, reports.Report) else 0
+    return Timing(warm[len(warm) // 2], warm[min(int(len(warm) * 0.95), len(warm) - 1)], rows, count)
