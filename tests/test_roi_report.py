@@ -5,14 +5,16 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.roi_world import CENT, SINCE, UNTIL, Truth, make_world
 from whatrack.db import Database
-from whatrack.roi import facts
+from whatrack.insights import rollups
+from whatrack.roi import facts, metrics
 from whatrack.roi.answers import Report
-from whatrack.roi.ask import Ask
-from whatrack.roi.report import report
+from whatrack.roi.ask import Ask, Within
+from whatrack.roi.report import daily, report, tickets_behind
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
 OURS = (
@@ -67,7 +69,7 @@ async def test_every_row_and_total_is_that_of_the_independent_calculation(db: Da
 
     for level in ("account", "campaign", "adset", "ad"):
         for basis in ("sale", "click"):
-            for since, until in PERIODS:
+            for since, until in PERIODS if followed else PERIODS[:1]:
                 ask = Ask(level=level, since=since, until=until, basis=basis, spent_only=False, limit=1000)
                 async with db.tenant(world.shop.id) as conn:
                     answer = await report(conn, world.shop.id, ask, NOW)
@@ -89,3 +91,150 @@ async def test_every_row_and_total_is_that_of_the_independent_calculation(db: Da
                 totals = {name: getattr(answer.totals.amounts, name) for name in (*OURS, *THEIRS)}
                 assert_same(totals, whole, (level, basis, since, "total"))
                 assert "zones_differ" in answer.notes
+
+
+async def test_days_and_the_tickets_behind_each_number_add_up_to_it(db: Database):
+    world = await make_world(db, seed=11)
+    await follow(db)
+    since, until = PERIODS[0]
+    for basis in ("sale", "click"):
+        ask = Ask(level="campaign", since=since, until=until, basis=basis, spent_only=False, limit=1000)
+        async with db.tenant(world.shop.id) as conn:
+            answer = await report(conn, world.shop.id, ask, NOW)
+            whole = metrics.total(day.amounts for day in await daily(conn, world.shop.id, ask, NOW))
+            for name in (*OURS, *THEIRS, "attributed_revenue"):
+                assert rounded(getattr(whole, name)) == rounded(getattr(answer.totals.amounts, name)), (
+                    basis,
+                    name,
+                )
+            for row in (answer.rows[0], answer.rows[-1], *answer.special, answer.totals):
+                for metric in ("leads", "qualified", "sales", "revenue", "refunds", "with_clid"):
+                    behind = await tickets_behind(conn, world.shop.id, ask, metric, (row.kind, row.id), NOW)
+                    assert sum((each.part for each in behind), Decimal(0)) == getattr(row.amounts, metric), (
+                        row.id,
+                        metric,
+                    )
+
+
+async def test_sums_of_cohorts_are_sums_of_sales(db: Database):
+    world = await make_world(db, seed=12)
+    async with db.tenant(world.shop.id) as conn:
+        by = {
+            basis: await report(
+                conn,
+                world.shop.id,
+                Ask(level="ad", since=date(2026, 8, 1), until=date(2026, 12, 31), basis=basis, limit=1000),
+                NOW,
+            )
+            for basis in ("sale", "click")
+        }
+
+    assert found(by["sale"]) == found(by["click"])
+    assert by["sale"].totals.amounts == by["click"].totals.amounts
+
+
+async def test_pages_are_the_whole_in_parts_and_sorted_with_dashes_last(db: Database):
+    world = await make_world(db, seed=13)
+    await follow(db)
+    since, until = PERIODS[0]
+    async with db.tenant(world.shop.id) as conn:
+        for name in metrics.SORTS:
+            for descending in (True, False):
+                ask = Ask(level="ad", since=since, until=until, sort=name, descending=descending, limit=8)
+                pages = [
+                    await report(conn, world.shop.id, msgspec.structs.replace(ask, offset=place), NOW)
+                    for place in (0, 8)
+                ]
+                rows = [row for page in pages for row in page.rows]
+                assert len({row.id for row in rows}) == len(rows) == pages[0].count
+                assert [page.next_offset for page in pages][-1] is None
+                numbers = [metrics.value(row.amounts, name) for row in rows]
+                known = [number for number in numbers if number is not None]
+                assert numbers[: len(known)] == known, name
+                assert known == sorted(known, reverse=descending), name
+
+
+async def test_filters_leave_what_they_name_and_totals_follow(db: Database):
+    world = await make_world(db, seed=14)
+    since, until = PERIODS[2]
+    async with db.tenant(world.shop.id) as conn:
+
+        async def rows(**more: Any) -> Report:
+            return await report(conn, world.shop.id, Ask(level="ad", since=since, until=until, **more), NOW)
+
+        everything = await rows()
+        one = await rows(accounts=("act_2",))
+        campaign = await rows(within=(Within("campaign", "c1-0"),))
+        text = await rows(text="anúncio 30")
+        paused = await rows(statuses=("paused",))
+
+    assert {row.account_id for row in one.rows} == {"act_2"}
+    assert not one.special
+    assert one.totals.zone == "America/Los_Angeles"  # where all that is asked for has one zone
+    assert {row.campaign_id for row in campaign.rows} == {"c1-0"}
+    assert {row.id for row in text.rows} == {row.id for row in everything.rows if row.id.startswith("30")}
+    assert {row.status for row in paused.rows} == {"PAUSED"}
+    for answer in (one, campaign):
+        assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
+
+
+async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
+    world = await make_world(db, seed=15, rules=False)
+    since, until = PERIODS[0]
+    async with db.tenant(world.shop.id) as conn:
+        answer = await report(conn, world.shop.id, Ask(level="account", since=since, until=until), NOW)
+    truth = await Truth.of(db, world.shop.id)
+
+    raw = sum(
+        row["spend"]
+        for row in truth.rows["meta_ad_insights_daily"]
+        if since <= row["day"] <= until and row["account_ref"] == world.accounts["act_2"]
+    )
+    (dollars,) = (row for row in answer.rows if row.id == "act_2")
+    assert dollars.amounts.spend is None
+    assert [(each.currency, each.spend) for each in dollars.apart] == [("USD", Decimal(raw) / 100)]
+    assert "rate_missing" in answer.notes
+    assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
+
+
+async def test_roll_ups_are_the_raw_sums(db: Database):
+    world = await make_world(db, seed=16, tickets=0)
+    async with db.tenant(world.shop.id) as conn:
+        raw = await (
+            await conn.execute(
+                "SELECT account_ref, day, ad_ref, spend, impressions, meta_purchase_value FROM meta_ad_insights_daily"
+            )
+        ).fetchall()
+        days = await (
+            await conn.execute(
+                "SELECT account_ref, day, spend, impressions, meta_purchase_value FROM insight_account_days"
+            )
+        ).fetchall()
+        blocks = await (
+            await conn.execute(
+                "SELECT account_ref, size, block, ad_ref, spend, impressions, meta_purchase_value FROM insight_ad_blocks"
+            )
+        ).fetchall()
+
+    by_day: Any = defaultdict(lambda: [0, 0, 0])
+    by_block: Any = defaultdict(lambda: [0, 0, 0])
+    for account, day, ad, *numbers in raw:
+        for place, number in enumerate(numbers):
+            by_day[account, day][place] += number
+            for size in rollups.SIZES:
+                by_block[account, size, rollups.number(day) // size, ad][place] += number
+    assert {(account, day): numbers for account, day, *numbers in days} == by_day
+    assert {(account, size, block, ad): numbers for account, size, block, ad, *numbers in blocks} == by_block
+
+
+async def test_facts_are_followed_and_equal_to_their_definition(db: Database):
+    world = await make_world(db, seed=17)
+    await follow(db)
+    async with db.tenant(world.shop.id) as conn:
+        followed = await (await conn.execute("SELECT * FROM roi_tickets ORDER BY ticket_id")).fetchall()
+        defined = await (await conn.execute("SELECT * FROM ticket_facts ORDER BY ticket_id")).fetchall()
+        marks = await (await conn.execute("SELECT count(*) FROM ticket_marks")).fetchone()
+
+    assert followed == defined
+    assert len(followed) == 160
+    assert marks == (0,)

@@ -3,6 +3,7 @@
 drain    delivery_queue, partitions 0-63   message_in: contacts, tickets, attribution
 route    delivery_queue, partition -1      numbers the intake did not know; releases the quarantine
 expire   tickets                           closes those whose time is over
+follow   ticket_marks                      facts of the tickets that changed, for the report
 keep     delivery partitions, exceptions   makes days ahead, drops old ones, warns before anything goes
          sessions, links, failures, states forgets those whose time is over
          number_hours                      forgets what is older than a month
@@ -48,7 +49,7 @@ from whatrack.meta.graph import Graph
 from whatrack.meta.media import Media, NotFetched
 from whatrack.meta.oauth import App
 from whatrack.observe import DRAINED, EXCEPTIONS, MESSAGES, PARTITION_DAYS, QUEUE_LAG, QUEUE_ROWS, logger
-from whatrack.roi import morning
+from whatrack.roi import facts, morning
 from whatrack.settings import Settings
 from whatrack.tenants import links, post, sessions, throttle
 from whatrack.tickets import store as tickets
@@ -201,6 +202,7 @@ class Workers:
             *self._of_insights(),
             ("route", self._route, 2.0, None),
             ("expire", self._expire, 30.0, None),
+            ("follow", self._follow, 1.0, None),
             ("keep", self._keep, 3600.0, None),
             ("watch", self._watch, 5.0, None),
             ("pictures", PictureFetcher(self._db, self._settings.media_hosts).step, 3.0, None),
@@ -274,6 +276,10 @@ class Workers:
     async def _expire(self) -> bool:
         async with self._db.system() as conn:
             return await tickets.expire_due(conn, SWEEP_LIMIT) == SWEEP_LIMIT
+
+    async def _follow(self) -> bool:
+        async with self._db.system() as conn:
+            return await facts.follow(conn)
 
     async def _keep(self) -> bool:
         PARTITION_DAYS.set(await days.ensure_days(self._db))

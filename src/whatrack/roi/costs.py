@@ -155,7 +155,12 @@ async def put(conn: Connection, organization_id: UUID, cost: Cost, *, actor: str
     cost_id = cost.id or new_id()
     values = {**msgspec.structs.asdict(cost), "organization": organization_id, "id": cost_id, "actor": actor}
     await conn.execute(PUT, values)
-    told = {"kind": cost.kind, "label": cost.label, "rate": str(cost.rate), "fixed": str(cost.fixed)}
+    told = {
+        "kind": cost.kind,
+        "label": cost.label or cost.kind,
+        "rate": str(cost.rate),
+        "fixed": str(cost.fixed),
+    }
     await audit.record(conn, organization_id, actor, "cost_set", f"cost:{cost_id}", told)
     return cost_id
 
@@ -166,7 +171,12 @@ async def remove(conn: Connection, organization_id: UUID, cost_id: UUID, *, acto
     if row is None:
         raise NotFound("There is no such cost.")
     await audit.record(
-        conn, organization_id, actor, "cost_removed", f"cost:{cost_id}", {"kind": row[0], "label": row[1]}
+        conn,
+        organization_id,
+        actor,
+        "cost_removed",
+        f"cost:{cost_id}",
+        {"kind": row[0], "label": row[1] or row[0]},
     )
 
 
@@ -182,7 +192,9 @@ def check(cost: Cost, others: Sequence[Cost]) -> None:
         raise bad_value("ad_account_id", "Only Meta's tax belongs to one account.")
     if cost.since and cost.until and cost.until < cost.since:
         raise bad_value("until", "The cost ends before it begins.")
-    rivals = [each for each in others if each.id != cost.id and each.kind == cost.kind != "fee"]
+    rivals = [
+        each for each in others if each.kind == cost.kind != "fee" and (cost.id is None or each.id != cost.id)
+    ]
     for other in rivals:
         if other.ad_account_id == cost.ad_account_id and _meet(cost, other):
             raise bad_value(

@@ -17,7 +17,7 @@ from whatrack.observe import logger
 from whatrack.settings import Settings
 from whatrack.tenants.passwords import Passwords
 from whatrack.web import health, problems, security
-from whatrack.web.api import conversion_events, deliveries, meta_ads, meta_login, sync, tickets
+from whatrack.web.api import conversion_events, deliveries, insights, meta_ads, meta_login, sync, tickets
 from whatrack.web.openapi import Api
 from whatrack.web.pages import site
 from whatrack.web.security import Security
@@ -126,6 +126,7 @@ def build_app(settings: Settings, db: Database, sealer: Sealer, lifespan: object
         tickets.router,
         conversion_events.router,
         deliveries.router,
+        insights.router,
         meta_ads.router,
         meta_ads.from_meta,
         meta_login.router,

@@ -1,0 +1,172 @@
+"""The API and the files say what the report says; the reconciliation adds up."""
+
+import csv
+import io
+import zipfile
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import aiohttp
+
+from tests.roi_world import Truth, make_world
+from tests.support import Shop
+from whatrack.db import Database
+from whatrack.insights import rollups
+from whatrack.roi import export
+from whatrack.roi.ask import Ask
+from whatrack.roi.reconcile import CAUSES, Reconciliation, Side, reconcile
+from whatrack.roi.report import report
+from whatrack.tenants import api_keys
+from whatrack.units import new_id
+
+NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
+SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
+
+
+async def key_of(db: Database, shop: Shop) -> dict[str, str]:
+    async with db.system() as conn:
+        _, key = await api_keys.create(conn, shop.id, "viewer")
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def test_the_api_tells_the_same_as_the_independent_calculation(db: Database, service: str):
+    world = await make_world(db, seed=21, tickets=60)
+    truth = await Truth.of(db, world.shop.id)
+    query = {"level": "campaign", "since": str(SINCE), "until": str(UNTIL), "basis": "sale"}
+
+    async with aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http:
+        async with http.get(f"{service}/api/v1/meta-ads/insights", params=query) as response:
+            assert response.status == 200
+            answer = await response.json()
+        async with http.get(f"{service}/api/v1/meta-ads/insights", params={**query, "level": "x"}) as refused:
+            assert refused.status == 422
+
+    spent, told = truth.spent("campaign", SINCE, UNTIL), truth.told("campaign", SINCE, UNTIL, "sale")
+    for row in answer["rows"]:
+        place = ("campaign", row["id"])
+        assert Decimal(row["spend"]) == spent[place]["spend"]
+        assert Decimal(row["revenue"]) == told[place]["revenue"]
+        assert (row["leads"], row["qualified"], row["sales"]) == tuple(
+            told[place][name] for name in ("leads", "qualified", "sales")
+        )
+        assert row["cpl"] is None if not row["leads"] else Decimal(row["cpl"]) > 0
+    assert {row["kind"] for row in answer["special"]} == {"organic", "post", "unidentified", "unconnected"}
+    assert all(row["spend"] is None and row["roas"] is None for row in answer["special"])
+    wanted = {
+        "spend",
+        "impressions",
+        "link_clicks",
+        "leads",
+        "qualified",
+        "sales",
+        "revenue",
+        "profit",
+        "roas",
+        "roi",
+        "cpl",
+        "cpa",
+    }
+    assert wanted <= set(answer["totals"])
+
+
+async def test_files_hold_every_column_and_read_back_to_the_cent(db: Database):
+    world = await make_world(db, seed=22, tickets=60)
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE meta_ads SET name = '=cmd()' WHERE meta_ad_id = '100'")
+        answer = await report(conn, world.shop.id, Ask(level="ad", since=SINCE, until=UNTIL, limit=1000), NOW)
+    lines = export.table(answer)
+
+    brazil = export.as_csv(answer, "pt")
+    assert brazil.startswith(b"\xef\xbb\xbf")
+    for body, separator, point in ((brazil, ";", ","), (export.as_csv(answer, "en"), ",", ".")):
+        read = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig")), delimiter=separator))
+        assert len(read) == len(lines) == len(answer.rows) + 5
+        for row, line in zip(read, lines, strict=True):
+            for name in export.NUMBERS:
+                cell = row[name].replace(point, ".")
+                assert (Decimal(cell) if cell else None) == line[name]
+        assert not any(cell.startswith("=") for row in read for cell in row.values())
+    with zipfile.ZipFile(io.BytesIO(export.as_xlsx(answer))) as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+    assert sheet.count("<row ") == len(lines) + 1
+    assert "<f>" not in sheet
+
+
+async def tell(db: Database, world_id: object) -> None:
+    """Meta is owed something for each ticket that was won or qualified, and answered in every way."""
+    truth = await Truth.of(db, world_id)  # type: ignore[arg-type] # a UUID
+    statuses = ("SENT", "SENT", "SENT", "PENDING", "EXPIRED_WINDOW", "FAILED")
+    async with db.tenant(world_id) as conn:  # type: ignore[arg-type] # a UUID
+        await conn.execute("ALTER TABLE meta_conversion_events DISABLE TRIGGER USER")
+        for place, ticket in enumerate(truth.rows["tickets"]):
+            tracking = truth.tracking[ticket["id"]]
+            at, won = truth.qualified_at(ticket), ticket["close_reason"] == "WON"
+            for name, moment in (("LeadSubmitted", at), ("Purchase", ticket["won_at"] if won else None)):
+                if moment is None or (name == "LeadSubmitted" and place % 5 == 0):
+                    continue
+                status = statuses[place % 6] if tracking["ctwa_clid"] else "SKIPPED_NO_CTWA"
+                sent = moment + timedelta(minutes=1) if status == "SENT" else None
+                await conn.execute(
+                    """INSERT INTO meta_conversion_events (organization_id, id, ticket_id, event_name, event_id, status, success, ctwa_clid,
+                       ctwa_clid_hash, meta_ad_id, value, currency, event_time, owed_version, not_before, next_attempt_at, attempts, sent_at,
+                       created_at, updated_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 1, now(), now(), 1, %s, now(), now())""",
+                    [
+                        ticket["organization_id"], new_id(), ticket["id"], name, f"{name}-{ticket['id']}", status, status == "SENT",
+                        tracking["ctwa_clid"], str(ticket["id"]).encode() if tracking["ctwa_clid"] else None, tracking["meta_ad_id"],
+                        ticket["deal_value"] if name == "Purchase" else None, ticket["currency"], moment, sent,
+                    ],
+                )  # fmt: skip
+        await conn.execute("ALTER TABLE meta_conversion_events ENABLE TRIGGER USER")
+        await conn.execute(
+            """INSERT INTO insight_days (organization_id, account_id, day, fetched_at, answer_hash)
+               SELECT a.organization_id, a.id, day, %s, '' FROM meta_ad_accounts a, generate_series(date '2026-08-01', date '2026-12-31', '1 day') AS day""",
+            [NOW + timedelta(days=90)],
+        )
+        # What Meta then says: each event of a connected account's ad on its day, if the click was at most a week before.
+        await conn.execute(
+            "UPDATE meta_ad_insights_daily SET meta_leads = 0, meta_purchases = 0, meta_purchase_value = 0"
+        )
+        await conn.execute(
+            """WITH credited AS (SELECT ac.ref AS account, a.ref AS ad, (e.event_time AT TIME ZONE ac.timezone_name)::date AS day, e.event_name
+               FROM meta_conversion_events e JOIN ticket_tracking k USING (organization_id, ticket_id) JOIN meta_ads a ON a.meta_ad_id = e.meta_ad_id
+               JOIN meta_ad_accounts ac ON ac.ad_account_id = 'act_' || a.meta_account_id
+               WHERE e.status = 'SENT' AND e.event_time - k.last_touch_at <= interval '168 hours')
+               INSERT INTO meta_ad_insights_daily (organization_id, account_ref, day, ad_ref, spend, impressions, reach, clicks, link_clicks, conversations,
+                   meta_leads, meta_purchases, meta_purchase_value)
+               SELECT %s, account, day, ad, 0, 0, 0, 0, 0, 0, count(*) FILTER (WHERE event_name = 'LeadSubmitted'),
+                   count(*) FILTER (WHERE event_name = 'Purchase'), 0 FROM credited GROUP BY 2, 3, 4
+               ON CONFLICT (organization_id, account_ref, day, ad_ref) DO UPDATE SET meta_leads = excluded.meta_leads, meta_purchases = excluded.meta_purchases""",
+            [world_id],
+        )
+
+
+def adds_up(side: Side) -> bool:
+    return (
+        side.ours == side.meta + sum(line.count for line in side.lines)
+        and side.ours_value == side.meta_value + sum(line.value for line in side.lines)
+        and tuple(line.cause for line in side.lines) == CAUSES
+    )
+
+
+async def test_the_reconciliation_adds_up_and_explains_every_difference(db: Database):
+    world = await make_world(db, seed=23, tickets=200)
+    await tell(db, world.shop.id)
+    async with db.tenant(world.shop.id) as conn:
+        for ref in world.accounts.values():
+            days = [date(2026, 8, 1) + timedelta(days=place) for place in range(150)]
+            await rollups.replace_days(conn, world.shop.id, ref, days)
+    async with db.tenant(world.shop.id) as conn:
+        found: Reconciliation = await reconcile(
+            conn, world.shop.id, Ask(level="account", since=SINCE, until=UNTIL), NOW
+        )
+
+    for side in (found.leads, found.purchases):
+        assert adds_up(side)
+        assert side.meta > 0
+        causes = {line.cause: line.count for line in side.lines}
+        assert causes["unexplained"] == 0, causes
+        assert all(
+            causes[cause]
+            for cause in ("organic", "waiting", "refused", "no_click_id", "outside_window", "other_window")
+        ), causes
+    assert {line.cause: line.count for line in found.leads.lines}["not_owed"] > 0
