@@ -145,6 +145,8 @@ PAGES = (
     Page("roi-time", "/roi/time", earns=True),
     Page("roi-time-none", "/roi/time?period=yesterday"),
     Page("roi-people", "/roi/people", earns=True),
+    Page("roi-reconciliation", "/roi/reconciliation", earns=True),
+    Page("roi-reconciliation-none", "/roi/reconciliation?period=today"),
     Page("roi-days", "/roi/days", earns=True),
     Page("roi-account-days", "/roi/days/{roi_account}?period=7", earns=True),
     Page("roi-share", "/roi/share?level=ad", earns=True),

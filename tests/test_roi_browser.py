@@ -1,8 +1,11 @@
 """The report in a browser: three questions in six taps, figures opened to the cent, without a script, by keyboard, on paper."""
 
+import csv
+import io
 import re
 from decimal import Decimal
 
+import aiohttp
 import pytest
 from playwright.async_api import Locator, expect
 from playwright.async_api import Page as Tab
@@ -73,6 +76,29 @@ async def test_which_ad_lost_money_last_week(earning: Site, visit: Visit, width:
     first = tab.locator(".figures tbody tr").first
     await expect(first.locator("a.row-name")).to_be_visible()
     await expect(first.get_by_text(re.compile(r"-R\$"))).to_be_visible()
+
+
+@pytest.mark.parametrize("width", SIZES)
+async def test_why_meta_says_another_number(earning: Site, visit: Visit, width: int):
+    tab = await visit("owner", site=earning, width=width)
+    await tab.goto("/tickets")
+    taps = Taps(tab)
+    await taps.link("ROI", exact=True)
+    await taps.link("Conciliação com a Meta")
+
+    sales = tab.get_by_role("region", name="Vendas")
+    counts = [_signed(text) for text in await sales.locator("tbody td:nth-child(2)").all_inner_texts()]
+    meta = _signed(await sales.locator("tfoot td").first.inner_text())
+    assert counts[0] == len(SALES)
+    assert sum(counts) == meta
+    await expect(sales.get_by_text("Não vieram de anúncio")).to_be_visible()
+    unexplained = sales.locator("tbody tr", has_text="Não explicado").locator("td").first
+    assert _signed(await unexplained.inner_text()) == 0
+
+
+def _signed(text: str) -> int:
+    """−3 and +3 as the page writes them."""
+    return int(text.strip().replace("−", "-").replace(".", "").replace("+", ""))
 
 
 @pytest.mark.parametrize("width", SIZES)
@@ -322,3 +348,27 @@ async def test_in_english_the_report_is_english(earning: Site, visit: Visit):
 
     await expect(tab.get_by_text("From click to sale")).to_be_visible()
     await expect(tab.locator(".figures thead")).to_contain_text("Profit")
+
+
+async def test_the_csv_holds_the_page_to_the_cent(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?level=ad")
+    shown = amount(await tab.locator(".figures tfoot td:nth-child(9)").inner_text())
+    cookie = await earning.cookie("owner")
+    headers = {"Cookie": f"whatrack={cookie['value']}", "Accept-Language": "pt-BR"}
+    async with (
+        aiohttp.ClientSession(earning.base_url, headers=headers) as browser,
+        browser.get("/roi/export.csv?level=ad") as answer,
+        browser.get("/roi/export.xlsx?level=ad") as sheet,
+    ):
+        content, kept = await answer.read(), await sheet.read()
+
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="roi-ad-')
+    assert content.startswith("\ufeff".encode())
+    assert kept[:2] == b"PK"
+    lines = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), delimiter=";"))
+    assert lines[-1]["Nome"] == "Total"
+    assert Decimal(lines[-1]["Lucro"].replace(",", ".")) == shown
+    parts = [Decimal(line["Faturamento"].replace(",", ".")) for line in lines]
+    assert sum(parts[:-1]) == parts[-1] == sum(SALES)
+    assert {"Orgânico", "Post"} <= {line["Nome"] for line in lines}
