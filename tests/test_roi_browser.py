@@ -268,6 +268,7 @@ async def test_columns_are_remembered_for_who_chose_them(earning: Site, visit: V
     await tab.goto("/roi?level=ad")
     await tab.get_by_role("button", name="Colunas").click()
     await tab.get_by_role("button", name="Mídia").click()
+    await expect(tab.locator(".figures thead")).to_contain_text("Alcance")
     heads = [head.strip() for head in await tab.locator(".figures thead .sort").all_inner_texts()]
     assert heads[1:4] == ["Investimento", "Impressões", "Alcance"]
     await expect(tab).to_have_url(re.compile("level=ad"))
@@ -275,6 +276,7 @@ async def test_columns_are_remembered_for_who_chose_them(earning: Site, visit: V
     await tab.locator("#c-impressions").uncheck()
     await tab.get_by_label("Posição de CPM").fill("0")
     await tab.get_by_role("button", name="Guardar colunas").click()
+    await expect(tab.get_by_text("Colunas guardadas.")).to_be_visible()
     heads = [head.strip() for head in await tab.locator(".figures thead .sort").all_inner_texts()]
     assert heads[1:3] == ["CPM", "Investimento"]
     assert "Impressões" not in heads
@@ -340,6 +342,20 @@ async def test_a_viewer_sees_figures_and_masked_phones(earning: Site, visit: Vis
     assert "••••" in await tab.content()
     await tab.goto("/roi")
     await expect(tab.get_by_role("button", name="Atualizar")).to_have_count(0)
+
+
+async def test_fresh_figures_are_asked_for_and_waited_for_until_they_are_there(earning: Site, visit: Visit):
+    tab = await visit("agent", site=earning)
+    await tab.goto("/roi?level=ad")
+    await tab.get_by_role("button", name="Atualizar").click()
+    await expect(
+        tab.get_by_text(re.compile("Buscando 2 contas na Meta|Alguém acabou de pedir"))
+    ).to_be_visible()
+    await expect(tab).to_have_url(re.compile("level=ad"))
+
+    await expect(tab.locator("#sync[hx-trigger]")).to_have_count(0, timeout=60_000)
+    again = tab.locator("#sync").get_by_text(re.compile("Atualizar|Pronto: mostrar os números novos"))
+    await expect(again).to_be_visible()
 
 
 async def test_in_english_the_report_is_english(earning: Site, visit: Visit):
