@@ -111,12 +111,14 @@ class Ledger:
                     )  # fmt: skip
         return found
 
-    async def is_true(self, account: AdAccount | None = None, ours: UUID | None = None) -> bool:
+    async def is_true(
+        self, account: AdAccount | None = None, ours: UUID | None = None, *, depth: int = DEPTH
+    ) -> bool:
         """Whether every day before today is kept as the sandbox knows it, and nothing else is."""
         account = account or self.sandbox.account
         today = self.sandbox.clock.today(account.zone)
         kept = {key: value for key, value in (await self.facts(ours)).items() if key[0] != today}
-        return kept == self.truth(account, but_today=True)
+        return kept == self.truth(account, depth, but_today=True)
 
     async def add(self, account: AdAccount, *people: Person, active: bool = True) -> UUID:
         """One more of the sandbox's accounts, seen by profiles of these people; our id."""

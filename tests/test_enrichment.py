@@ -253,6 +253,25 @@ async def test_a_ticket_keeps_the_names_as_they_were_while_the_catalog_learns_to
     assert [row["name"] for row in await rows(desk.db, "SELECT name FROM meta_ads")] == ["Outro nome"]
 
 
+@pytest.mark.parametrize("trouble", ["throttle", "server_error", "no profile", "dead token"])
+async def test_trouble_makes_no_ad_look_gone_and_does_not_keep_the_loop_busy(desk: Desk, trouble: str):
+    await tickets_of(desk.db, desk.shop, "Aff-1", ad_id=desk.sandbox.ads()[0].id)
+    await desk.enriched()
+    before = await rows(desk.db, "SELECT name, effective_status FROM meta_ads")
+    await put(desk.db, "UPDATE meta_ads SET fetched_at = now() - interval '2 days'")
+    if trouble == "no profile":
+        await put(desk.db, "DELETE FROM meta_connections")
+    elif trouble == "dead token":
+        break_login(desk.sandbox.world, desk.sandbox.cast.thiago.id, "expired")
+    else:
+        desk.sandbox.faults.inject(trouble, times=None)
+
+    assert await desk.enricher.refresh()
+    assert not await desk.enricher.refresh()  # put off, and others come first
+
+    assert await rows(desk.db, "SELECT name, effective_status FROM meta_ads") == before
+
+
 async def test_an_event_that_waits_for_its_ad_goes_as_soon_as_the_ad_is_known(desk: Desk):
     (ticket,) = await tickets_of(desk.db, desk.shop, *desk.clicks(1), ad_id=desk.sandbox.ads()[0].id)
     await move(desk.db, desk.shop, ticket, "qualified")

@@ -1,17 +1,22 @@
 """Fetching what ads spent: whole days equal to Meta's figures through every trouble, and a reason where they are not."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from tests.conftest import settings_for_tests
 from tests.conversions import put
 from tests.insights import DEPTH, Ledger, a_ledger
-from tests.support import rows
+from tests.support import SEALER, rows
 from whatrack.db import Database
+from whatrack.insights import progress
 from whatrack.sandbox.state import AdAccount
 from whatrack.sandbox.trouble import break_login, heal, revise, revoke_permission
+from whatrack.work import Wakeups
+from whatrack.workers import Workers
 
 
 @pytest.fixture
@@ -307,9 +312,7 @@ async def test_a_slow_report_is_left_and_asked_about_again(ledger: Ledger):
     state = await ledger.state()
     assert (state["reason"], state["report_id"]) == (None, None)
     assert await ledger.is_true()
-    assert (
-        ledger.calls() - calls == 4 + 1 + 1
-    )  # the looks that were left, the rows, and today's next hour never came
+    assert ledger.calls() - calls == 5 + 1  # the looks that were left, and the rows: it was not ordered again
 
 
 @pytest.mark.parametrize("fault", ["short_pages", "empty_page"])
@@ -388,3 +391,136 @@ async def test_one_account_in_trouble_does_not_keep_the_others(ledger: Ledger):
     assert (await ledger.state())["reason"] == "throttled"
     assert (await ledger.state(ours))["reason"] is None
     assert await ledger.is_true(york, ours)
+
+
+async def test_a_limit_that_is_nearly_used_up_is_left_alone_before_it_is_hit(ledger: Ledger):
+    ledger.sandbox.faults.inject("usage", percent=95, minutes=4)
+    await ledger.fetched()
+
+    state = await ledger.state()
+    assert state["reason"] == "throttled"
+    assert ledger.calls() == 1  # the one that told
+    fetched = [row for row in await ledger.days() if row["fetched_at"]]
+    assert len(fetched) == 7  # and what it brought is kept
+    assert {row["reason"] for row in fetched} == {None}
+
+
+async def test_progress_tells_how_far_each_account_is_and_why(ledger: Ledger):
+    york = await ledger.add(account_named(ledger, "Horizonte US"), ledger.sandbox.cast.thiago)
+    ledger.sandbox.faults.inject("throttle", account_id=ledger.sandbox.account.id, times=None)
+    await ledger.fetched()
+    async with ledger.db.tenant(ledger.desk.shop.id) as conn:
+        found = await progress.progress(conn, ledger.desk.shop.id)
+        today = ledger.sandbox.clock.today("America/New_York")
+        listed = await progress.account_days(
+            conn, ledger.desk.shop.id, york, today - timedelta(days=1), today
+        )
+        ages = await progress.freshness(conn, ledger.desk.shop.id)
+
+    by_id = {each.account_id: each for each in found.accounts}
+    waiting, whole = by_id[ledger.account], by_id[york]
+    assert (waiting.reason, waiting.due, waiting.missing, waiting.fetched) == (
+        "throttled",
+        DEPTH + 1,
+        DEPTH + 1,
+        0,
+    )
+    assert (whole.reason, whole.due, whole.missing, whole.fetched) == (None, 0, 0, DEPTH + 1)
+    assert waiting.is_first
+    assert not whole.is_first
+    assert (found.days_due, found.days_fetched, found.days_failed) == (DEPTH + 1, DEPTH + 1, DEPTH + 1)
+    assert (found.reasons, found.running) == ({"throttled": 1}, 0)
+    assert [(each.day, each.profile) for each in listed] == [
+        (today, "Thiago"),
+        (today - timedelta(days=1), "Thiago"),
+    ]
+    assert ages[york].whole_at is not None
+    assert ages[ledger.account].whole_at is None
+
+
+async def test_the_loops_of_a_process_fetch_what_is_turned_on_as_far_back_as_is_set(ledger: Ledger):
+    app = ledger.sandbox.cast.ads_app
+    more = {"WHATRACK_INSIGHTS_DAYS": "12", "META_APP_ID": app.id, "META_APP_SECRET": app.secret}
+    settings = settings_for_tests(**more)
+    workers = Workers(ledger.db, Wakeups(ledger.db), settings, SEALER, ledger.desk.graph)
+    workers.start()
+    for _ in range(400):
+        found = await rows(ledger.db, "SELECT whole_at FROM insight_accounts WHERE whole_at IS NOT NULL")
+        if found:
+            break
+        await asyncio.sleep(0.05)
+    await workers.stop()
+
+    assert len(await ledger.days()) == 13
+    assert await ledger.is_true(depth=12)
+
+
+async def test_an_account_that_was_off_for_a_while_fills_its_gap(ledger: Ledger):
+    await ledger.fetched(depth=3)
+    await put(ledger.db, "UPDATE insight_days SET day = day - 20")
+    await put(ledger.db, "UPDATE meta_ad_insights_daily SET day = day - 20")
+    await put(ledger.db, "UPDATE insight_accounts SET next_at = now()")
+    await ledger.fetched(depth=3)
+
+    kept = await ledger.days()
+    assert [row["day"] for row in kept] == [kept[0]["day"] + timedelta(days=place) for place in range(24)]
+    assert all(row["fetched_at"] for row in kept)
+
+
+async def test_days_that_meta_restates_no_more_are_not_asked_for_again(ledger: Ledger):
+    await ledger.fetched(depth=60)
+
+    kept = await ledger.days()
+    today = kept[-1]["day"]
+    due = [row["day"] for row in kept if row["due_at"]]
+    assert min(due) >= today - timedelta(days=29)
+    assert len(due) in (28, 29)  # before three at night the oldest has one more reading to come
+
+
+async def test_after_a_long_time_without_a_token_the_gap_takes_few_calls(ledger: Ledger):
+    await ledger.plan()
+    await put(ledger.db, "UPDATE insight_accounts SET attempts = 9, reason = 'token_dead'")
+    await ledger.fetched()
+
+    assert ledger.calls() == 2
+
+
+async def test_after_trouble_less_is_asked_for_at_once(ledger: Ledger):
+    await ledger.plan()
+    await put(ledger.db, "UPDATE insight_accounts SET attempts = 5, reason = 'transient'")
+    await ledger.fetched()
+
+    assert ledger.calls() == (DEPTH + 1 + 1) // 2  # two days each
+    assert await ledger.is_true()
+
+
+async def test_a_zone_that_nobody_knows_is_told_and_holds_up_nobody(ledger: Ledger):
+    york = account_named(ledger, "Horizonte US")
+    ours = await ledger.add(york, ledger.sandbox.cast.thiago)
+    await put(
+        ledger.db, "UPDATE meta_ad_accounts SET timezone_name = 'Mars/Olympus' WHERE id = %s", ledger.account
+    )
+    await ledger.fetched()
+
+    state = await ledger.state()
+    assert (state["reason"], state["message"], state["lease_id"]) == (
+        "refused",
+        "time zone Mars/Olympus",
+        None,
+    )
+    assert await ledger.is_true(york, ours)
+
+
+async def test_while_a_report_is_waited_for_today_is_fetched(ledger: Ledger):
+    ledger.sandbox.faults.inject("report", ending="Job Completed", polls=50, times=1)
+    await reported(ledger)
+    assert (await ledger.state())["reason"] == "report_waits"
+    since = (await ledger.state())["report_since"]
+    # The report is about older days alone; today's next hour has come.
+    await put(ledger.db, "UPDATE insight_accounts SET next_at = now(), report_until = report_until - 1")
+    before = (await ledger.days())[-1]["fetched_at"]
+    await ledger.fetched(sync_rows=20)
+
+    state = await ledger.state()
+    assert (state["reason"], state["report_since"]) == ("report_waits", since)
+    assert (await ledger.days())[-1]["fetched_at"] > before

@@ -46,6 +46,11 @@ class Question(msgspec.Struct):
         """What nobody has shown yet."""
         return [ad for ad in self.ads if ad not in self.found and ad not in self.not_ads]
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether everybody who might see them could be asked: only then what is left is gone."""
+        return bool(self.holders) and not self.dead and self.trouble is None
+
 
 class Enricher:
     """Names ads. scope: a transaction over all organizations; answered: told of ads that are settled, in their transaction."""
@@ -80,7 +85,10 @@ class Enricher:
         await self._ask(question)
         async with self._scope() as conn:
             await catalog.put(conn, organization_id, [_as_catalogued(ad) for ad in question.found.values()])
-            await catalog.gone(conn, organization_id, question.left)
+            if question.is_answered:
+                await catalog.gone(conn, organization_id, question.left)
+            else:
+                await catalog.put_off(conn, organization_id, question.left)
             await _report(conn, question)
         return True
 

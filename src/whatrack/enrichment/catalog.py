@@ -139,6 +139,9 @@ SELECT organization_id, meta_account_id, array_agg(meta_ad_id) FROM (
 GONE: LiteralString = """
 UPDATE meta_ads SET effective_status = 'NOT_VISIBLE', fetched_at = now() WHERE organization_id = %s AND meta_ad_id = ANY(%s)
 """
+PUT_OFF: LiteralString = """
+UPDATE meta_ads SET fetched_at = now() - %s + interval '1 hour' WHERE organization_id = %s AND meta_ad_id = ANY(%s)
+"""
 UNNAMED: LiteralString = """
 SELECT l.meta_ad_id, l.reason, l.attempts, l.asked_at, l.next_attempt_at,
        (SELECT count(*) FROM ticket_tracking k WHERE k.organization_id = l.organization_id AND k.meta_ad_id = l.meta_ad_id) AS tickets
@@ -281,3 +284,8 @@ async def stale(conn: Connection) -> tuple[UUID, str, list[str]] | None:
 async def gone(conn: Connection, organization_id: UUID, ads: Collection[str]) -> None:
     """Ads that nobody shows any more; their last names stay."""
     await conn.execute(GONE, [organization_id, list(ads)])
+
+
+async def put_off(conn: Connection, organization_id: UUID, ads: Collection[str]) -> None:
+    """Ads that could not be asked for now: what is known of them stays, and others come first for an hour."""
+    await conn.execute(PUT_OFF, [FRESH, organization_id, list(ads)])

@@ -24,11 +24,11 @@ ON CONFLICT DO NOTHING
 STATES: LiteralString = """
 SELECT day, due_at, fetched_at, rows FROM insight_days WHERE organization_id = %s AND account_id = %s ORDER BY day
 """
-# Marks a day as fetched; the answer is kept where it changed.
+# Marks a day as fetched; the answer is kept where it changed. Answers go out in binary form: quoting them would cost more than all else.
 SETTLE: LiteralString = """
 UPDATE insight_days d SET fetched_at = %(fetched_at)s, due_at = n.due_at, connection_id = %(connection)s, reason = NULL, attempts = 0,
     rows = n.rows, answer_hash = n.hash, answer = coalesce(n.answer::json, d.answer)
-FROM unnest(%(days)s::date[], %(dues)s::timestamptz[], %(rows)s::int[], %(hashes)s::bytea[], %(answers)s::text[])
+FROM unnest(%(days)s::date[], %(dues)s::timestamptz[], %(rows)s::int[], %(hashes)b::bytea[], %(answers)b::text[])
     AS n (day, due_at, rows, hash, answer)
 WHERE d.organization_id = %(organization)s AND d.account_id = %(account)s AND d.day = n.day
 """
@@ -53,7 +53,7 @@ INSERT INTO meta_ad_insights_daily (organization_id, account_ref, day, ad_ref, s
     conversations, meta_leads, meta_purchases, meta_purchase_value)
 SELECT %(organization)s, %(account_ref)s, n.day, a.ref, n.spend, n.impressions, n.reach, n.clicks, n.link_clicks, n.conversations,
     n.leads, n.purchases, n.purchase_value
-FROM unnest(%(day)s::date[], %(ad_id)s::text[], %(spend)s::bigint[], %(impressions)s::int[], %(reach)s::int[], %(clicks)s::int[],
+FROM unnest(%(day)s::date[], %(ad_id)b::text[], %(spend)s::bigint[], %(impressions)s::int[], %(reach)s::int[], %(clicks)s::int[],
     %(link_clicks)s::int[], %(conversations)s::int[], %(leads)s::int[], %(purchases)s::int[], %(purchase_value)s::bigint[])
     AS n (day, ad_id, spend, impressions, reach, clicks, link_clicks, conversations, leads, purchases, purchase_value)
 JOIN meta_ads a ON a.organization_id = %(organization)s AND a.meta_ad_id = n.ad_id

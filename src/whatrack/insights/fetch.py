@@ -107,11 +107,12 @@ class Source:
     async def _with(
         self, held: Held, ask: Ask, expected: int | None, at: datetime, token: Token
     ) -> list[msgspec.Raw]:
-        parked, self._parked = self._parked, None
-        mine = parked is not None and parked.connection_id == UUID(held.owner_id)
         try:
-            if parked and mine and (parked.since, parked.until) == (ask.since, ask.until):
-                return await self._awaited(token, parked)
+            parked = self._parked
+            if parked and (parked.since, parked.until) == (ask.since, ask.until):
+                self._parked = None  # if it comes to nothing, it is ordered anew
+                if parked.connection_id == UUID(held.owner_id):
+                    return await self._awaited(token, parked)
             if expected is not None and expected > self._sync_rows:
                 return await self._reported(token, held, ask, at)
             return await insights.read(self._graph, token, ask)

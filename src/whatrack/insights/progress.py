@@ -14,16 +14,20 @@ from psycopg.rows import class_row
 
 from whatrack.db import Connection
 
-# By the primary key of insight_days, one organization's. An account that is off and never was on has no row.
+# Days are kept without gaps, and what was never fetched is due: so only the ends (by the primary key) and what is due some time
+# (insight_days_due, four weeks an account) are read, however long the history. An account that never was on has no row.
 ACCOUNTS: LiteralString = """
 SELECT s.account_id, a.ad_account_id, a.ad_account_name AS name, a.timezone_name AS zone, a.is_active,
        coalesce(s.lease_until > now(), false) AS is_running, s.reason, s.message, s.next_at, s.tried_at, s.whole_at, s.asked_at,
-       coalesce(d.days, 0) AS days, coalesce(d.fetched, 0) AS fetched, coalesce(d.due, 0) AS due, coalesce(d.missing, 0) AS missing,
-       d.since, d.fetched_at
+       coalesce(span.newest - span.since + 1, 0) AS days, coalesce(span.newest - span.since + 1 - d.missing, 0) AS fetched,
+       coalesce(d.due, 0) AS due, coalesce(d.missing, 0) AS missing, span.since, d.fetched_at
 FROM insight_accounts s JOIN meta_ad_accounts a ON a.organization_id = s.organization_id AND a.id = s.account_id
-LEFT JOIN (SELECT account_id, count(*) AS days, count(fetched_at) AS fetched, count(*) FILTER (WHERE due_at <= now()) AS due,
-           count(*) FILTER (WHERE fetched_at IS NULL) AS missing, min(day) AS since, max(fetched_at) AS fetched_at
-           FROM insight_days WHERE organization_id = %(organization)s GROUP BY account_id) AS d ON d.account_id = s.account_id
+LEFT JOIN LATERAL (SELECT min(day) AS since, max(day) AS newest FROM insight_days d
+    WHERE d.organization_id = s.organization_id AND d.account_id = s.account_id) AS span ON true
+LEFT JOIN (SELECT account_id, count(*) FILTER (WHERE due_at <= now()) AS due, count(*) FILTER (WHERE fetched_at IS NULL) AS missing,
+           max(fetched_at) AS fetched_at
+           FROM insight_days WHERE organization_id = %(organization)s AND due_at IS NOT NULL GROUP BY account_id) AS d
+    ON d.account_id = s.account_id
 WHERE s.organization_id = %(organization)s ORDER BY lower(a.ad_account_name), a.id
 """
 DAYS: LiteralString = """

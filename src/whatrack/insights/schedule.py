@@ -19,6 +19,8 @@ OF_TOKENS = ("no_profile", "token_dead", "no_access", "permission_missing")
 AGAIN = timedelta(seconds=60)  # between two wishes of people for one account
 _SHORT = tuple(timedelta(seconds=each) for each in (15, 60, 300, 900, 1800))
 _LONG = tuple(timedelta(minutes=each) for each in (10, 30, 60, 180, 360))
+# What may come from asking for too much at once: the next try asks for less.
+OF_SIZE = ("transient", "report_failed")
 PAUSES = {
     "transient": _SHORT,
     "report_failed": _SHORT,
@@ -53,7 +55,7 @@ FROM (SELECT s.organization_id, s.account_id FROM insight_accounts s
       WHERE s.next_at <= now() AND (s.lease_until IS NULL OR s.lease_until <= now())
       ORDER BY s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED) AS due
 WHERE s.organization_id = due.organization_id AND s.account_id = due.account_id
-RETURNING s.organization_id, s.account_id, s.attempts, now() AS at, s.report_id, s.report_since, s.report_until,
+RETURNING s.organization_id, s.account_id, s.attempts, s.reason, now() AS at, s.report_id, s.report_since, s.report_until,
           s.report_connection_id, s.report_ordered_at
 """
 ACCOUNT: LiteralString = """
@@ -100,12 +102,13 @@ class ParkedReport(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """An account under a lease. at: when it was claimed, by the database's clock."""
+    """An account under a lease. at: when it was claimed, by the database's clock; reason: of the last try, if that failed."""
 
     account: Account
     lease_id: UUID
     lease: timedelta
     attempts: int
+    reason: str | None
     at: datetime
     report: ParkedReport | None
 
@@ -127,6 +130,7 @@ class _Claimed(msgspec.Struct, frozen=True):
     organization_id: UUID
     account_id: UUID
     attempts: int
+    reason: str | None
     at: datetime
     report_id: str | None
     report_since: date | None
@@ -166,7 +170,7 @@ async def claim(conn: Connection, lease: timedelta) -> Claim | None:
         account = await (await accounts.execute(ACCOUNT, [row.organization_id, row.account_id])).fetchone()
     if account is None:
         raise RuntimeError("a claimed account is not there")
-    return Claim(account, lease_id, lease, row.attempts, row.at, row.report)
+    return Claim(account, lease_id, lease, row.attempts, row.reason, row.at, row.report)
 
 
 async def hold(conn: Connection, mine: Claim) -> None:

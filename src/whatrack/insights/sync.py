@@ -8,12 +8,14 @@ on every day that is due.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from psycopg import Error
+from psycopg_pool import PoolTimeout
 
 from whatrack.connections import tokens
 from whatrack.connections.keys import Held, Keys
@@ -42,10 +44,16 @@ from whatrack.units import to_minor
 
 LEASE = timedelta(minutes=3)
 MOST_ROWS = 20_000  # in one report and one transaction
+WRITERS = 2  # answers taken apart and written at a time: more would only cost memory
 REPORT_LASTS = timedelta(hours=1)
+ZONE_AGAIN = timedelta(hours=6)  # the list of accounts is read anew by then
 Scope = Callable[[], AbstractAsyncContextManager[Connection]]
 
 log = logger(__name__)
+
+
+class ZoneUnknown(Exception):
+    """The account's time zone is none that this machine knows."""
 
 
 class CurrencyDiffers(Exception):
@@ -53,7 +61,7 @@ class CurrencyDiffers(Exception):
 
 
 class Syncer:
-    """Fetches one account a step. scope: opens a transaction over all organizations.
+    """Fetches one account a step; several steps may run at once. scope: opens a transaction over all organizations.
 
     depth: how many days back to go when an account is turned on.
     """
@@ -78,6 +86,7 @@ class Syncer:
         self._lease = lease
         self._looks_s = looks_s
         self._sync_rows = sync_rows
+        self._writers = asyncio.Semaphore(WRITERS)
 
     async def step(self) -> bool:
         """Fetch everything that is due of the account that waits longest; whether there was one."""
@@ -87,9 +96,15 @@ class Syncer:
             return False
         keeping = asyncio.create_task(self._keep(mine))
         try:
-            await _Visit(self._db, mine, self._depth, self._source).run()
+            zone = _zone(mine.account)
+            await _Visit(self._db, mine, zone, self._depth, self._source, self._writers).run()
         except LeaseLost:
             log.warning("insights_lease_lost", account=str(mine.account.id))
+        except ZoneUnknown:
+            async with self._db.tenant(mine.account.organization_id) as conn:
+                await schedule.missed(
+                    conn, mine, Miss("refused", f"time zone {mine.account.zone}", ZONE_AGAIN)
+                )
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -119,6 +134,8 @@ class Syncer:
                     await schedule.hold(conn, mine)
             except LeaseLost:
                 return  # whoever writes next finds out
+            except (Error, PoolTimeout) as error:  # the next try may be in time
+                log.warning("insights_lease_not_renewed", exc_info=error)
 
 
 Sources = Callable[[Claim, Sequence[Held], Sequence[str]], Source]
@@ -127,13 +144,22 @@ Sources = Callable[[Claim, Sequence[Held], Sequence[str]], Source]
 class _Visit:
     """One account under a lease, from its due days to what became of them."""
 
-    def __init__(self, db: Database, mine: Claim, depth: int, source: Sources) -> None:
+    def __init__(
+        self,
+        db: Database,
+        mine: Claim,
+        zone: ZoneInfo,
+        depth: int,
+        source: Sources,
+        writers: asyncio.Semaphore,
+    ) -> None:
         self._db = db
         self._mine = mine
         self._account = mine.account
-        self._zone = ZoneInfo(mine.account.zone)
+        self._zone = zone
         self._depth = depth
         self._make_source = source
+        self._writers = writers
         self._began = time.monotonic()
 
     @property
@@ -166,16 +192,20 @@ class _Visit:
         await facts.open_days(conn, self._account, new, [days.start_of(day, self._zone) for day in new])
         return await facts.states(conn, self._account)
 
-    async def _fetch(self, source: Source, due: Sequence[date], size: int | None) -> Miss | None:
+    async def _fetch(self, source: Source, due: Collection[date], size: int | None) -> Miss | None:
         """Read and write range after range. None when all came."""
-        widest = days.most_days_after(self._mine.attempts)
-        parts = self._parked_first(due, size, widest)
-        while parts:
-            part = parts.pop(0)
+        asked_too_much = self._mine.reason in schedule.OF_SIZE
+        widest = days.most_days_after(self._mine.attempts if asked_too_much else 0)
+        waiting = self._waiting()
+        due = set(due).difference(*(each.days for each in waiting))
+        parts = days.ranges(due, size, most_rows=MOST_ROWS, most_days=widest)
+        while parts or waiting:
+            part = (parts or waiting).pop(0)
             at = self._now
             try:
                 answer = await source.read(part, None if size is None else size * len(part), at)
-                rows = await self._write(part, answer, at)
+                async with self._writers:
+                    rows = await self._write(part, answer, at)
             except TooMuch as error:
                 if len(part) == 1:
                     return self._miss(error)
@@ -189,16 +219,14 @@ class _Visit:
                 parts = days.ranges(left, size, most_rows=MOST_ROWS, most_days=widest)
         return None
 
-    def _parked_first(self, due: Sequence[date], size: int | None, widest: int) -> list[Range]:
-        """The due days in few ranges; those of a report that waits exactly as they were ordered, or halved after too long."""
+    def _waiting(self) -> list[Range]:
+        """The days of a report that waits, exactly as they were ordered, or halved after too long. They come last."""
         parked = self._mine.report
         if parked is None:
-            return days.ranges(due, size, most_rows=MOST_ROWS, most_days=widest)
+            return []
         whole = Range(parked.since, parked.until)
-        rest = days.ranges(set(due) - set(whole.days), size, most_rows=MOST_ROWS, most_days=widest)
-        if self._mine.at - parked.ordered_at >= REPORT_LASTS and len(whole) > 1:
-            return [*whole.halves(), *rest]
-        return [whole, *rest]
+        too_long = self._mine.at - parked.ordered_at >= REPORT_LASTS
+        return [*whole.halves()] if too_long and len(whole) > 1 else [whole]
 
     async def _write(self, part: Range, answer: Answer, at: datetime) -> int:
         """Take over a range that came whole; how many rows its largest day has."""
@@ -233,6 +261,13 @@ class _Visit:
         if isinstance(error, Throttled):
             pause = timedelta(seconds=error.retry_after_s)
         return Miss(reason, message, pause, error.report if isinstance(error, ReportWaits) else None)
+
+
+def _zone(account: Account) -> ZoneInfo:
+    try:
+        return ZoneInfo(account.zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ZoneUnknown from None
 
 
 def reason_of(error: Exception) -> str:
