@@ -315,6 +315,9 @@ async def test_on_paper_no_column_is_cut(earning: Site, visit: Visit):
     )
 
     assert max(wide) <= 1055
+    await tab.emulate_media(media="print", color_scheme="dark")
+    ink = await tab.evaluate("() => getComputedStyle(document.querySelector('.figures tbody td')).color")
+    assert ink == "rgb(17, 17, 17)"
     await expect(tab.locator(".sidebar, .topbar, .filter-row").first).to_be_hidden()
     await expect(tab.locator(".figures thead th").last).to_be_visible()
 

@@ -240,7 +240,6 @@ def _table(
         "preset_name": _(PRESETS[preset][0]) if preset else _("Colunas"),
         "presets": [(key, _(label)) for key, (label, _names) in PRESETS.items()],
         "keep_within": _kept(filters),
-        "next_level": NEXT.get(filters.level, ""),
         "empty": nothing(found, filters, path),
     }
 
