@@ -270,8 +270,11 @@ def _check(conn: psycopg.Connection, organization: UUID) -> None:
 
 def pages(last: date) -> dict[str, Ask]:
     """The list: what is asked for, by the name it is published under."""
-    thirty = {"since": last - timedelta(days=32), "until": last - timedelta(days=3)}  # no edge on a block's
-    year = {"since": last - timedelta(days=364), "until": last}
+    thirty: dict[str, Any] = {
+        "since": last - timedelta(days=32),
+        "until": last - timedelta(days=3),
+    }  # no edge on a block's
+    year: dict[str, Any] = {"since": last - timedelta(days=364), "until": last}
     asks = {}
     for name, period in (("30 days", thirty), ("365 days", year)):
         for level in ("account", "campaign", "adset", "ad"):

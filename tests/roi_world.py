@@ -77,6 +77,7 @@ async def _accounts(conn: Connection, world: World, one_zone: bool) -> None:
                 ],
             )
         ).fetchone()
+        assert row
         world.accounts[account] = row[0]
 
 
@@ -99,6 +100,7 @@ async def catalog(conn: Connection, world: World, ad: str, account: str, campaig
             ],
         )
     ).fetchone()  # fmt: skip
+    assert row
     world.ads[ad] = row[0]
 
 
@@ -327,7 +329,7 @@ class Truth:
         rate = self.rates.get((currency, day))
         return None if rate is None else (amount * rate).quantize(CENT, ROUND_HALF_UP)
 
-    def tax(self, account: str, day: date) -> Decimal:
+    def tax(self, account: str, day: date) -> Any:
         rules = [r for r in self.rows["cost_settings"] if r["kind"] == "meta_tax" and _holds(r, day)]
         own = [r["rate"] for r in rules if r["ad_account_id"] == account]
         return (own or [r["rate"] for r in rules if r["ad_account_id"] is None] or [Decimal(0)])[0]

@@ -59,14 +59,14 @@ def test_the_formulas_are_those_of_the_definition():
 
     assert part.net_revenue == 5500
     assert part.profit == Decimal("2861.70")
-    assert (part.roas, part.blended_roas, part.net_roas) == (5, 6, Decimal("5.5"))
+    assert [part.roas, part.blended_roas, part.net_roas] == [5, 6, Decimal("5.5")]
     assert part.roi == Decimal("2861.70") / Decimal("1138.30")
     assert part.margin == Decimal("2861.70") / 5500
     assert part.ticket_average == 600
     assert part.cpl == Decimal(1000) / 90
     assert (part.cpa, part.cost_per_qualified) == (Decimal(1000) / 12, Decimal(1000) / 30)
-    assert (part.cost_per_conversation, part.cost_per_meta_conversation) == (Decimal("12.5"), 10)
-    assert (part.cpm, part.cpc, part.cpc_all) == (20, 2, Decimal("1.25"))
+    assert [part.cost_per_conversation, part.cost_per_meta_conversation] == [Decimal("12.5"), 10]
+    assert [part.cpm, part.cpc, part.cpc_all] == [20, 2, Decimal("1.25")]
     assert (part.ctr, part.ctr_all, part.frequency) == (Decimal("0.01"), Decimal("0.016"), Decimal("2.5"))
     assert (part.conversation_rate, part.qualification_rate) == (Decimal("0.16"), Decimal(30) / 90)
     assert (part.conversion_rate, part.close_rate) == (Decimal(12) / 90, Decimal("0.4"))

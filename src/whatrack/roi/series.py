@@ -19,17 +19,16 @@ from whatrack.roi.sums import (
     ALLOWED,
     ALLOWED_ACCOUNTS,
     ALLOWED_KEYS,
-    BY_CLICK,
-    BY_SALE,
-    COSTS,
+    ANY_AD,
+    EACH_AD,
     FACTS,
     GIVEN_BACK,
     KEYS,
     MARKED,
-    NO_COSTS,
     REFUNDED,
     SCOPE,
     SOLD,
+    counted,
 )
 from whatrack.units import from_minor
 
@@ -74,13 +73,8 @@ ADS_OF_ALLOWED: LiteralString = """WHERE d.ad_ref IN (SELECT m.ref FROM meta_ads
     WHERE m.organization_id = %(organization)s AND {key} IN (SELECT key FROM allowed))"""
 ACCOUNTS_OF_ALLOWED: LiteralString = "WHERE d.account_ref IN (SELECT key FROM allowed)"
 COUNTED_DAYS: LiteralString = """
-WITH {scope}, {allowed} {marked}, counted AS (
-    SELECT {ad} AS ad_ref, account_ref, width_bucket(at, %(days)s::timestamptz[]) AS day, {cost} AS cost, sum(leads) AS leads, sum(conversations) AS conversations,
-        sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales, sum(valueless) AS valueless,
-        sum(revenue) AS revenue, sum(refunds) AS refunds
-    FROM ({events}) AS event GROUP BY 1, 2, 3, 4
-)
-SELECT c.day, sum(c.conversations) AS conversations, sum(c.with_clid) AS with_clid, sum(c.leads) AS leads, sum(c.qualified) AS qualified,
+WITH {scope}, {allowed} {marked}, counted AS ({counted})
+SELECT c.bucket AS day, sum(c.conversations) AS conversations, sum(c.with_clid) AS with_clid, sum(c.leads) AS leads, sum(c.qualified) AS qualified,
     sum(c.sales) AS sales, sum(c.valueless) AS sales_without_value, sum(c.revenue) AS revenue, sum(c.refunds) AS refunds,
     sum(c.revenue * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1]) AS product_cost,
     sum(c.revenue * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1]) AS fees,
@@ -88,9 +82,7 @@ SELECT c.day, sum(c.conversations) AS conversations, sum(c.with_clid) AS with_cl
     sum(c.revenue) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_revenue
 FROM counted c {of_ad} WHERE {in_scope} {only} GROUP BY 1
 """
-# Which ad it was only matters to a filter.
-EACH_AD: LiteralString = "ad_ref"
-ANY_AD: LiteralString = "0"
+DAY_BUCKETS: LiteralString = "width_bucket(at, %(days)s::timestamptz[])"
 KEY_ALLOWED: LiteralString = "AND {key} IN (SELECT key FROM allowed)"
 TIMES: LiteralString = f"""
 WITH {SCOPE}, {MARKED}, sold AS (
@@ -166,8 +158,8 @@ async def daily(conn: Connection, about: Scope, ask: Ask) -> list[Day]:
     values = scopes.values(about, ask, zone=about.zone)
     values["days"] = [periods.begins(day, about.zone) for day in (*days, ask.until + timedelta(days=1))]
     spent = {row["day"]: row for row in await _dicts(conn, _spent_days(ask), values)}
-    counted = {days[row["day"] - 1]: row for row in await _dicts(conn, _counted_days(about, ask), values)}
-    return [Day(day, _of_day(about, spent.get(day, {}), counted.get(day, {}))) for day in days]
+    told = {days[row["day"] - 1]: row for row in await _dicts(conn, _counted_days(about, ask), values)}
+    return [Day(day, _of_day(about, spent.get(day, {}), told.get(day, {}))) for day in days]
 
 
 def _spent_days(ask: Ask) -> LiteralString:
@@ -206,9 +198,12 @@ def _counted_days(about: Scope, ask: Ask) -> LiteralString:
         scope=SCOPE,
         allowed=_allowed(ask),
         marked=MARKED,
-        cost=COSTS if any(cost.kind != "meta_tax" for cost in about.costs) else NO_COSTS,
-        events=BY_CLICK if ask.basis == "click" else BY_SALE,
-        ad=EACH_AD if is_filtered else ANY_AD,
+        counted=counted(
+            by_click=ask.basis == "click",
+            ad=EACH_AD if is_filtered else ANY_AD,
+            bucket=DAY_BUCKETS,
+            costs=any(cost.kind != "meta_tax" for cost in about.costs),
+        ),
         of_ad=OF_AD if is_filtered else OF_ACCOUNT,
         in_scope=IN_SCOPE,
         only=_only_allowed(ask),

@@ -79,46 +79,105 @@ REFUNDED: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
     SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
     UNION ALL SELECT * FROM changed c WHERE c.ticket_id = r.ticket_id
 ) AS f"""
-BY_SALE: LiteralString = f"""
+# What tickets tell of a period, as events: each kind by itself, with the numbers that it has.
+Arm = tuple[LiteralString, frozenset[str]]
+LEADS: Arm = (
+    f"""
     SELECT f.ad_ref, f.account_ref, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, 0 AS qualified, 0 AS sales, 0 AS valueless, 0::bigint AS revenue,
         0::bigint AS refunds, 0 AS unrated, NULL::timestamptz AS sold_at
     FROM {FACTS} WHERE f.is_lead AND f.opened_at >= %(lo)s AND f.opened_at < %(hi)s
-    UNION ALL
+""",  # noqa: S608 - constants only
+    frozenset(["leads", "conversations", "with_clid"]),
+)
+QUALIFIED: Arm = (
+    f"""
     SELECT f.ad_ref, f.account_ref, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {FACTS} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
-    UNION ALL
+""",  # noqa: S608 - constants only
+    frozenset(["qualified"]),
+)
+SALES: Arm = (
+    f"""
     SELECT f.ad_ref, f.account_ref, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
         f.w * (f.value IS NOT NULL AND {SOLD} IS NULL)::int, f.won_at
     FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
-    UNION ALL
+""",  # noqa: S608 - constants only
+    frozenset(["sales", "valueless", "revenue", "unrated"]),
+)
+REFUNDS: Arm = (
+    f"""
     SELECT f.ad_ref, f.account_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
-"""  # noqa: S608 - constants only
-BY_CLICK: LiteralString = f"""
+""",  # noqa: S608 - constants only
+    frozenset(["refunds", "unrated"]),
+)
+COHORT: Arm = (
+    f"""
     SELECT f.ad_ref, f.account_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, f.w * (f.qualified_at IS NOT NULL)::int AS qualified,
         f.w * (f.won_at IS NOT NULL)::int AS sales, f.w * (f.won_at IS NOT NULL AND f.value IS NULL)::int AS valueless,
         CASE WHEN f.won_at IS NULL THEN 0 ELSE f.w * {SOLD} END AS revenue, 0::bigint AS refunds,
         f.w * (f.won_at IS NOT NULL AND f.value IS NOT NULL AND {SOLD} IS NULL)::int AS unrated, f.won_at AS sold_at
     FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s
-    UNION ALL
+""",  # noqa: S608 - constants only
+    frozenset(
+        ["leads", "conversations", "with_clid", "qualified", "sales", "valueless", "revenue", "unrated"]
+    ),
+)
+COHORT_REFUNDS: Arm = (
+    f"""
     SELECT f.ad_ref, f.account_ref, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.won_at IS NOT NULL
-"""  # noqa: S608 - constants only
+""",  # noqa: S608 - constants only
+    frozenset(["refunds", "unrated"]),
+)
+EVENTS: dict[bool, tuple[Arm, ...]] = {
+    False: (LEADS, QUALIFIED, SALES, REFUNDS),
+    True: (COHORT, COHORT_REFUNDS),
+}  # by click?
+COLUMNS_OF_EVENTS: LiteralString = """(ad_ref, account_ref, at, leads, conversations, with_clid, qualified, sales, valueless, revenue, refunds,
+    unrated, sold_at)"""
+SUM_OF: dict[str, LiteralString] = {
+    "leads": "sum(leads)", "conversations": "sum(conversations)", "with_clid": "sum(with_clid)", "qualified": "sum(qualified)",
+    "sales": "sum(sales)", "valueless": "sum(valueless)", "revenue": "sum(revenue)::bigint", "refunds": "sum(refunds)::bigint",
+    "unrated": "sum(unrated)",
+}  # fmt: skip
+NOT_IN_IT: LiteralString = "0::bigint"
+COUNTED_ARM: LiteralString = """
+    SELECT {ad} AS ad_ref, account_ref, {bucket} AS bucket, {cost} AS cost, {leads} AS leads, {conversations} AS conversations,
+        {with_clid} AS with_clid, {qualified} AS qualified, {sales} AS sales, {valueless} AS valueless, {revenue} AS revenue,
+        {refunds} AS refunds, {unrated} AS unrated
+    FROM ({events}) AS event {columns} GROUP BY 1, 2, 3, 4"""
+UNION: LiteralString = " UNION ALL "
 ONE_BUCKET: LiteralString = "1"
 MANY_BUCKETS: LiteralString = "width_bucket(at, %(bounds)s::timestamptz[])"
 NO_COSTS: LiteralString = "0"
 COSTS: LiteralString = (
     "CASE WHEN sold_at IS NULL THEN 0 ELSE width_bucket(sold_at, %(cost_starts)s::timestamptz[]) END"
 )
-COUNTED: LiteralString = """counted AS MATERIALIZED (
-    SELECT ad_ref, account_ref, {bucket} AS bucket, {cost} AS cost, sum(leads) AS leads, sum(conversations) AS conversations,
-        sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales, sum(valueless) AS valueless,
-        sum(revenue)::bigint AS revenue, sum(refunds)::bigint AS refunds, sum(unrated) AS unrated
-    FROM ({events}) AS event GROUP BY 1, 2, 3, 4
-)"""
+EACH_AD: LiteralString = "ad_ref"
+# Which ad it was does not matter to an account; without one, it says what kind of ticket it is.
+ANY_AD: LiteralString = "CASE WHEN account_ref IS NULL THEN ad_ref ELSE 0 END"
+
+
+def counted(*, by_click: bool, ad: LiteralString, bucket: LiteralString, costs: bool) -> LiteralString:
+    """Tickets summed by ad, account, bucket and stretch of costs; several rows for each, which add up."""
+    arms = [
+        COUNTED_ARM.format(
+            ad=ad,
+            bucket=bucket,
+            cost=COSTS if costs and "sales" in has else NO_COSTS,
+            events=events,
+            columns=COLUMNS_OF_EVENTS,
+            **{name: SUM_OF[name] if name in has else NOT_IN_IT for name in SUM_OF},
+        )
+        for events, has in EVENTS[by_click]
+    ]
+    return UNION.join(arms)
+
+
 # Which account each ad is of, as far as that account is one of the organization's.
 SCOPE: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(first_buckets)s::int[], %(last_buckets)s::int[], %(in_scope)s::bool[])
@@ -282,10 +341,11 @@ class Statement(msgspec.Struct, frozen=True):
         """The whole statement."""
         spent_key, counted_key = KEYS[self.level]
         by_account = self.level == "account"
-        counted = COUNTED.format(
+        by_ad = counted(
+            by_click=self.by_click,
+            ad=ANY_AD if by_account else EACH_AD,
             bucket=MANY_BUCKETS if self.zones else ONE_BUCKET,
-            cost=COSTS if self.costs else NO_COSTS,
-            events=BY_CLICK if self.by_click else BY_SALE,
+            costs=self.costs,
         )
         joined = JOINED.format(
             spent_key=spent_key,
@@ -305,7 +365,7 @@ class Statement(msgspec.Struct, frozen=True):
             direction=DOWN if self.descending else UP,
         )
         spent = SPENT_BY_ACCOUNT if by_account else SPENT_BY_AD
-        return WHOLE.format(SCOPE, self._allowed(), MARKED, spent, counted, joined, grouped, answer)
+        return WHOLE.format(SCOPE, self._allowed(), MARKED, spent, by_ad, joined, grouped, answer)
 
     def _allowed(self) -> LiteralString:
         if not self.filtered:
@@ -316,7 +376,7 @@ class Statement(msgspec.Struct, frozen=True):
         return ALLOWED.format(key=key, name=name)
 
 
-WHOLE: LiteralString = "WITH {}, {} {}, {}, {}, {}, {} {}"
+WHOLE: LiteralString = "WITH {}, {} {}, {}, counted AS MATERIALIZED ({}), {}, {} {}"
 UP: LiteralString = "ASC"
 DOWN: LiteralString = "DESC"
 

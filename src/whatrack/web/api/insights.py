@@ -64,7 +64,7 @@ Numbers = create_model(
 )
 
 
-class InsightRow(Numbers):  # type: ignore[valid-type, misc] # made from the list of numbers
+class InsightRow(Numbers):
     """One line. kind: the level, or organic, post, unidentified, unconnected, total. id: Meta's, "act_…" for an account."""
 
     kind: RowKind
