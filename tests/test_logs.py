@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import structlog
 
-from tests.conftest import planted_in, settings_for_tests
+from tests.conftest import planted_in, settings_for_tests, told_by_ourselves
 from tests.support import (
     APP_SECRET,
     PHONE,
@@ -31,7 +31,7 @@ from whatrack.db import Connection, Database
 from whatrack.errors import ConfigError
 from whatrack.inbox import intake
 from whatrack.inbox.signature import sign
-from whatrack.observe import describe, logger
+from whatrack.observe import WITHHELD, describe, logger
 from whatrack.web.app import build_app
 
 # Each statement fails with a text of PostgreSQL's that quotes the value.
@@ -177,6 +177,45 @@ async def test_a_whole_day_of_work_logs_nobodys_number_words_or_token(
     assert planted_in(written) == []
     assert "hub." not in written
     assert "Bearer" not in written
+
+
+TOKEN = "EAA" + "Zx9" * 30
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f'https://graph.facebook.com:443 "GET /v26.0/me?access_token={TOKEN}&fields=name HTTP/1.1" 400 174',
+        "GET /v26.0/me?access_token=123456%7CTheAppSecretItself&fields=name",
+        "GET /v26.0/debug_token?input_token=OtherKindOfToken1234&fields=name",
+        "GET /oauth?client_secret=abcdef0123456789&fb_exchange_token=abcdef0123456789&fields=name",
+        "GET /me?appsecret_proof=0123456789abcdef0123456789abcdef&fields=name",
+        "url=%2Fme%3Faccess_token%3Dabcdef0123456789%26fields=name",
+        str({"access_token": "abcdef0123456789", "fields": "=name"}),
+        json.dumps({"access_token": "abcdef0123456789", "fields": "=name"}),
+        "headers: Authorization: Bearer abcdef.0123456789 fields=name",
+    ],
+)
+def test_no_librarys_line_tells_a_token_however_it_travels(
+    lines: Callable[[], list[dict[str, Any]]], said: str
+):
+    logging.getLogger("urllib3.connectionpool").debug("%s", said)
+    logger("another.package").info("event", field={"deep": [said]})
+
+    told = [json.dumps(each) for each in lines()]
+    for line in told:
+        assert not [each for each in (TOKEN, "abcdef", "TheAppSecret", "OtherKind", "0123") if each in line]
+        assert WITHHELD in line
+        assert "name" in line
+    assert len(told) == 2
+
+
+def test_a_secret_that_had_to_be_cut_from_a_line_of_our_own_fails_the_suite():
+    ours, another = (
+        f'{{"event": "{WITHHELD}", "logger": "{name}"}}' for name in ("whatrack.meta", "urllib3")
+    )
+
+    assert told_by_ourselves(f"{another}\n{ours}\n") == [ours]
 
 
 def test_libraries_tell_no_query_string_no_password_and_no_traceback(

@@ -1,10 +1,12 @@
 """What an operator sees: structured logs that hold no token, phone number or message text, and the metrics.
 
 Log our ids and closed sets of reasons only. An exception is logged by its type, SQLSTATE, constraint and the
-places it passed, never by its text: PostgreSQL and JSON errors quote the value that failed.
+places it passed, never by its text: PostgreSQL and JSON errors quote the value that failed. What looks like a token or
+another secret of Meta's is cut out of every finished line, whoever wrote it: HTTP libraries log addresses at debug.
 """
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -42,6 +44,15 @@ LOOP_FAILURES = Counter("whatrack_loop_failures_total", "Failed rounds of a back
 
 Event = MutableMapping[str, Any]
 
+_as_json = structlog.processors.JSONRenderer(ensure_ascii=False)
+WITHHELD = "(secret withheld)"
+_SECRETS = re.compile(
+    r"EAA[0-9A-Za-z]{16,}"
+    r"|(?<=Bearer )[^\s\"'\\,;]{8,}"
+    r"|(?:(?<=access_token)|(?<=input_token)|(?<=exchange_token)|(?<=verify_token)|(?<=client_secret)|(?<=appsecret_proof))"
+    r"(?P<sign>=|%3D|[\\\"']{1,3}: ?[\\\"']{1,2})(?:(?!%26)[^&\s\"'\\,;])+"
+)
+
 
 def configure_logging(level: str = "info", stream: IO[str] | None = None) -> None:
     """JSON lines on stderr for our own loggers and for every library's."""
@@ -64,7 +75,7 @@ def configure_logging(level: str = "info", stream: IO[str] | None = None) -> Non
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(ensure_ascii=False),
+                render_line,
             ],
         )
     )
@@ -98,6 +109,12 @@ def withhold_traceback(_logger: object, _method: str, event: Event) -> Event:
     if mark:
         event["event"] = f"{said}(traceback withheld)"
     return event
+
+
+def render_line(logger: object, method: str, event: Event) -> str:
+    """An event as JSON, without tokens, proofs and app secrets; the names of their parameters stay."""
+    line = str(_as_json(logger, method, event))
+    return _SECRETS.sub(lambda found: f"{found['sign'] or ''}{WITHHELD}", line)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
