@@ -13,13 +13,17 @@ Steps = Callable[[Tab], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Page:
-    """name: of its picture. path: with {ticket} and its kin of Site.places. who: a role, operator, stranger or nobody."""
+    """name: of its picture. path: with {ticket} and its kin of Site.places. who: a role, operator, stranger or nobody.
+
+    earns: it is of the organization whose ads earn (roi_site.py).
+    """
 
     name: str
     path: str
     who: str = "owner"
     steps: Steps | None = None
     status: int = 200  # of the page, or of what its steps end in
+    earns: bool = False
 
 
 async def send_empty_stage(tab: Tab) -> None:
@@ -92,7 +96,70 @@ async def send_half_a_token(tab: Tab) -> None:
     await tab.get_by_role("alert").first.wait_for()
 
 
+async def point_at_figure(tab: Tab) -> None:
+    await tab.locator(".figures tbody .figure").first.focus()
+    await tab.keyboard.press("Shift+Tab")
+    await tab.keyboard.press("Tab")
+    await tab.get_by_role("tooltip").wait_for()
+
+
+async def open_periods(tab: Tab) -> None:
+    await tab.get_by_role("button", name="30 dias").click()
+
+
+async def open_filters(tab: Tab) -> None:
+    await tab.get_by_text("Contas, perfis e situação").click()
+
+
+async def make_report_link(tab: Tab) -> None:
+    await tab.get_by_label("Título").fill("Cliente Sorriso")
+    await tab.get_by_role("button", name="Criar link").click()
+    await tab.get_by_text("/shared/").first.wait_for()
+
+
+async def send_odd_cost(tab: Tab) -> None:
+    await tab.get_by_label("Do valor da venda").fill("12.15")
+    await tab.get_by_role("button", name="Guardar").click()
+    await tab.get_by_role("alert").first.wait_for()
+
+
+async def send_odd_rates(tab: Tab) -> None:
+    await tab.get_by_label("Ou cole as linhas").fill("24/11/2026;USD;5,4\n25/11;USD;5,5")
+    await tab.get_by_role("button", name="Importar").click()
+    await tab.get_by_role("alert").first.wait_for()
+
+
 PAGES = (
+    Page("roi", "/roi", earns=True),
+    Page("roi-tip", "/roi?level=ad", steps=point_at_figure, earns=True),
+    Page("roi-periods", "/roi", steps=open_periods, earns=True),
+    Page("roi-filters", "/roi?basis=click&level=adset", steps=open_filters, earns=True),
+    Page("roi-within", "/roi?level=ad&within=account:{roi_account}", who="viewer", earns=True),
+    Page("roi-nothing", "/roi?q=ninguem", earns=True),
+    Page("roi-new", "/roi"),
+    Page("roi-tickets", "/roi/tickets?metric=revenue&row=ad:{roi_ad}&level=ad", earns=True),
+    Page("roi-tickets-none", "/roi/tickets?metric=refunds", who="viewer", earns=True),
+    Page("roi-number", "/roi/number?metric=profit&row=ad:{roi_ad}&level=ad", earns=True),
+    Page("roi-number-days", "/roi/number?metric=spend&period=14", earns=True),
+    Page("roi-columns", "/roi/columns", earns=True),
+    Page("roi-time", "/roi/time", earns=True),
+    Page("roi-time-none", "/roi/time?period=yesterday"),
+    Page("roi-people", "/roi/people", earns=True),
+    Page("roi-reconciliation", "/roi/reconciliation", earns=True),
+    Page("roi-reconciliation-none", "/roi/reconciliation?period=today"),
+    Page("roi-days", "/roi/days", earns=True),
+    Page("roi-account-days", "/roi/days/{roi_account}?period=7", earns=True),
+    Page("roi-share", "/roi/share?level=ad", earns=True),
+    Page("roi-share-new", "/roi/share?period=last-month&q=x", steps=make_report_link, earns=True),
+    Page("roi-shared", "{link}", who="nobody", earns=True),
+    Page("roi-shared-gone", "/shared/nothing", who="nobody", status=404),
+    Page("roi-mail", "/roi/mail", earns=True),
+    Page("costs", "/settings/costs", earns=True),
+    Page("costs-read", "/settings/costs", who="viewer"),
+    Page("cost-new", "/settings/costs/new?kind=meta_tax", earns=True),
+    Page("cost-wrong", "/settings/costs/{cost_fee}", steps=send_odd_cost, earns=True),
+    Page("rates", "/settings/rates", earns=True),
+    Page("rates-wrong", "/settings/rates", steps=send_odd_rates, earns=True),
     Page("meta", "/settings/meta"),
     Page("meta-read", "/settings/meta?problem=state_expired", who="viewer"),
     Page("meta-nothing", "/settings/meta?q=ninguem"),

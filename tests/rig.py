@@ -190,6 +190,7 @@ class Visit:
         width: int = 1440,
         js: bool = True,
         language: str = "pt-BR",
+        touch: bool = False,
         site: Site | None = None,
     ) -> Page:
         """A tab of someone signed in: a role, `operator`, `stranger`, or `nobody`. Addresses are relative to the site."""
@@ -201,6 +202,7 @@ class Visit:
             reduced_motion="reduce",
             viewport={"width": width, "height": WIDTHS.get(width, 900)},
             java_script_enabled=js,
+            has_touch=touch,
             permissions=["clipboard-read", "clipboard-write"],
         )
         self._contexts.append(context)

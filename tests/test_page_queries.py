@@ -61,6 +61,16 @@ MOST = {
     "/tickets?view=list&q=pessoa": 9,
     "/tickets/{ticket}": 11,
     "/tickets/new": 3,
+    "/roi": 25,
+    "/roi?level=ad&basis=click&period=7&compare=0": 26,
+    "/roi/tickets?metric=leads&row=total:": 15,
+    "/roi/number?metric=roas&row=total:": 11,
+    "/roi/reconciliation": 14,
+    "/roi/time": 8,
+    "/roi/people": 9,
+    "/roi/days": 7,
+    "/roi/export.csv?level=ad": 11,
+    "/settings/costs": 8,
 }
 
 

@@ -25,11 +25,12 @@ async def take_picture(tab: Tab, path: Path, width: int) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-async def test_a_page_looks_right(site: Site, visit: Visit, page: Page):
+async def test_a_page_looks_right(site: Site, earning: Site, visit: Visit, page: Page):
     """In both themes, wide and narrow: one load, because both are a matter of style alone."""
     visit.expect(page.status)
-    tab = await visit(page.who)
-    answer = await tab.goto(page.path.format(**site.places))
+    looked_at = earning if page.earns else site
+    tab = await visit(page.who, site=looked_at)
+    answer = await tab.goto(page.path.format(**looked_at.places))
     assert answer is not None
     assert await weight(tab) < FIRST_PAINT
     if page.steps:

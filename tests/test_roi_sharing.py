@@ -316,7 +316,7 @@ async def test_a_cost_is_added_changed_and_removed(db: Database, shop: Shop, adm
     ],
 )  # fmt: skip
 async def test_what_cannot_be_a_cost_is_said_beside_its_field(
-    db: Database, shop: Shop, admin: aiohttp.ClientSession, fields: dict[str, str], errors: dict[str, str]
+    db: Database, shop: Shop, admin: aiohttp.ClientSession, fields: dict[str, Any], errors: dict[str, str]
 ):
     page = await send(admin, "/settings/costs/new", **fields)
 

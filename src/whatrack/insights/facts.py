@@ -152,7 +152,6 @@ async def replace_days(
     changed = [each for each in kept if each.hash != before[each.day]]
     if changed:
         await _replace_facts(conn, account, changed)
-        await rollups.replace_days(conn, account.organization_id, account.ref, [each.day for each in changed])
     await _settle(conn, account, kept, {each.day for each in changed}, fetched_at, connection_id)
     return [each.day for each in changed]
 

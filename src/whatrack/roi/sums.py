@@ -212,7 +212,7 @@ KEYS: dict[str, tuple[LiteralString, LiteralString]] = {  # of spent, of counted
     "adset": ("coalesce(m.meta_ad_set_id, '')", "coalesce(m.meta_ad_set_id, '')"),
     "ad": ("s.ad_ref", "c.ad_ref"),
 }
-# Which rows a filter lets through, by what the catalog says today. rank: see RANK.
+# Which rows a filter lets through, by what the catalog says today; a text is looked for in names and in Meta's ids. rank: see RANK.
 RANK: LiteralString = """CASE WHEN m.effective_status = 'ACTIVE' THEN 0 WHEN m.effective_status IN ('PAUSED', 'CAMPAIGN_PAUSED', 'ADSET_PAUSED') THEN 1
     WHEN m.effective_status IN ('ARCHIVED', 'DELETED', 'NOT_VISIBLE') THEN 3 ELSE 2 END"""
 ALLOWED: LiteralString = f"""allowed AS MATERIALIZED (
@@ -225,13 +225,16 @@ ALLOWED: LiteralString = f"""allowed AS MATERIALIZED (
 ACCOUNT_RANK: LiteralString = "CASE WHEN NOT m.is_active THEN 1 WHEN m.account_status = 1 THEN 0 ELSE 2 END"
 ALLOWED_ACCOUNTS: LiteralString = f"""allowed AS MATERIALIZED (
     SELECT m.ref AS key FROM meta_ad_accounts m WHERE m.organization_id = %(organization)s
-    AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(m.ad_account_name)) > 0)
+    AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.ad_account_name, m.ad_account_id))) > 0)
     AND (%(ranks)s::int[] IS NULL OR {ACCOUNT_RANK} = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only
 ALLOWED_KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
-    "campaign": ("coalesce(m.meta_campaign_id, '')", "m.meta_campaign_name"),
-    "adset": ("coalesce(m.meta_ad_set_id, '')", "m.meta_ad_set_name"),
-    "ad": ("m.ref", "m.name"),
+    "campaign": (
+        "coalesce(m.meta_campaign_id, '')",
+        "concat_ws(' ', m.meta_campaign_name, m.meta_campaign_id)",
+    ),
+    "adset": ("coalesce(m.meta_ad_set_id, '')", "concat_ws(' ', m.meta_ad_set_name, m.meta_ad_set_id)"),
+    "ad": ("m.ref", "concat_ws(' ', m.name, m.meta_ad_id)"),
 }
 ONLY_ALLOWED: LiteralString = "WHERE key IN (SELECT key FROM allowed)"
 EVERYTHING: LiteralString = ""

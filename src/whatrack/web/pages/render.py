@@ -5,11 +5,11 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from babel.dates import format_date, format_datetime, format_timedelta, get_timezone_name
-from babel.numbers import format_compact_currency, format_currency, format_decimal, format_percent
+from babel.numbers import format_compact_currency, format_currency, format_decimal, get_currency_precision
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -21,20 +21,59 @@ from whatrack.web.pages.own_forms import OwnForms
 
 WEB = Path(__file__).parents[1]
 UNKNOWN = "—"
+BRAZILIAN = str.maketrans(",.", ".,")
 ADDRESS = "/?&=%#:+,;@!$'()*[]~-._"  # what an address may hold as it is
 THEMES = {"light", "dark"}
 THEME_COOKIE, NOTICE_COOKIE = "theme", "notice"
 VARY = {"Vary": "HX-Request, Accept-Language, Cookie", "Cache-Control": "no-store"}
 
 
+class Shape(NamedTuple):
+    """How money of a currency looks in a language: what stands around its digits, and how many are after the point."""
+
+    before: str
+    after: str
+    minus_before: str
+    minus_after: str
+    places: int
+
+
+@cache
+def _shape(currency: str, language: str) -> Shape:
+    """Read off what Babel writes: asking it for each of a table's thousand figures would take longer than the query."""
+    parts = [
+        _around(format_currency(sample, currency, locale=language)) for sample in (Decimal(1), Decimal(-1))
+    ]
+    return Shape(*parts[0], *parts[1], get_currency_precision(currency))
+
+
+def _around(text: str) -> tuple[str, str]:
+    digits = [place for place, char in enumerate(text) if char.isdigit()]
+    return text[: digits[0]], text[digits[-1] + 1 :]
+
+
+def _digits(value: Decimal | int, places: int, language: str) -> str:
+    """1.234,56 without its sign; a half is rounded to even, as Babel does."""
+    text = f"{abs(value):,.{places}f}" if places else f"{abs(value):,.0f}"
+    return text if language == "en" else text.translate(BRAZILIAN)
+
+
+def _signed(value: Decimal | int, places: int) -> str:
+    """1.234,56, with its sign."""
+    digits = _digits(value, places, i18n.language.get())
+    return f"-{digits}" if value < 0 else digits
+
+
 def money(value: Decimal | None, currency: str = "BRL") -> str:
     """R$ 1.234,56; a dash for what is not known."""
-    return UNKNOWN if value is None else _money(value, currency, i18n.language.get())
-
-
-@lru_cache(4096)
-def _money(value: Decimal, currency: str, locale: str) -> str:
-    return format_currency(value, currency, locale=locale)
+    if value is None:
+        return UNKNOWN
+    language = i18n.language.get()
+    shape = _shape(currency, language)
+    digits = _digits(value, shape.places, language)
+    if value < 0:
+        return f"{shape.minus_before}{digits}{shape.minus_after}"
+    return f"{shape.before}{digits}{shape.after}"
 
 
 def short_money(value: Decimal | None, currency: str = "BRL") -> str:
@@ -46,7 +85,11 @@ def short_money(value: Decimal | None, currency: str = "BRL") -> str:
 
 def number(value: int | Decimal | None) -> str:
     """1.234."""
-    return UNKNOWN if value is None else format_decimal(value, locale=i18n.language.get())
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, int):
+        return _signed(value, 0)
+    return str(format_decimal(value, locale=i18n.language.get()))
 
 
 def exact(value: Decimal | None) -> str:
@@ -56,16 +99,12 @@ def exact(value: Decimal | None) -> str:
 
 def times(value: Decimal | None) -> str:
     """2,88x."""
-    if value is None:
-        return UNKNOWN
-    return f"{format_decimal(value, format='#,##0.00', locale=i18n.language.get())}x"
+    return UNKNOWN if value is None else f"{_signed(value, 2)}x"
 
 
 def percent(value: Decimal | None, places: int = 1) -> str:
     """12,3%."""
-    if value is None:
-        return UNKNOWN
-    return str(format_percent(value, format=f"#,##0.{'0' * places}%", locale=i18n.language.get()))
+    return UNKNOWN if value is None else f"{_signed(value * 100, places)}%"
 
 
 def moment(value: datetime | None, style: str = "short") -> str:

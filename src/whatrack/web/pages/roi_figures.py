@@ -4,12 +4,10 @@ from decimal import Decimal
 from urllib.parse import urlencode
 
 import msgspec
-from babel.numbers import format_decimal
 
 from whatrack.roi import metrics
 from whatrack.roi.metrics import Amounts, Number
 from whatrack.roi.report import Report, Row
-from whatrack.web.pages import i18n
 from whatrack.web.pages.i18n import _, marked, ngettext
 from whatrack.web.pages.render import UNKNOWN, money, number, percent, times
 from whatrack.web.pages.roi_columns import COLUMNS, Column
@@ -101,7 +99,7 @@ def written(column: Column, value: Number | None, currency: str) -> str:
         case "percent":
             return percent(Decimal(value))
         case "number":
-            return str(format_decimal(value, format="#,##0.00", locale=i18n.language.get()))
+            return times(Decimal(value)).removesuffix("x")
         case "count":
             return number(value)
 
@@ -172,7 +170,7 @@ def change(column: Column, now: Amounts, before: Amounts | None, currency: str) 
     share = metrics.change(metrics.value(now, column.name), earlier)
     was = _("antes %(value)s", value=written(column, earlier, currency))
     if share is None:
-        return Change("", _("sem comparação"), "", was if earlier is not None else "")
+        return Change("", "", "", was) if earlier is not None else Change("", _("sem comparação"), "", "")
     if abs(share) < GONE_QUIET:
         return Change("=", _("estável"), "", was)
     more = share > 0
@@ -198,10 +196,6 @@ def under_of(row: Row) -> str:
         parts.append(f"{row.currency} · {row.zone}")
     if not row.is_active:
         parts.append(_("conta desativada"))
-    parts += [
-        _("%(currency)s sem cotação: %(spend)s investidos, %(revenue)s faturados", currency=each.currency, spend=money(each.spend, each.currency), revenue=money(each.revenue, each.currency))
-        for each in row.apart
-    ]  # fmt: skip
     return " · ".join(parts)
 
 
@@ -211,3 +205,16 @@ def status_of(row: Row) -> tuple[str, str]:
         return "", ""
     known = STATUSES.get(row.status.upper())
     return (_(known[0]), known[1]) if known else (row.status.lower().replace("_", " "), "amber")
+
+
+def apart_of(row: Row) -> str:
+    """Money of a row that no rate could convert: it is in no sum."""
+    return " · ".join(
+        _(
+            "%(currency)s sem cotação: %(spend)s investidos, %(revenue)s faturados",
+            currency=each.currency,
+            spend=money(each.spend, each.currency),
+            revenue=money(each.revenue, each.currency),
+        )
+        for each in row.apart
+    )

@@ -39,7 +39,7 @@ STATUSES = {
     "other": marked("Com problema ou em análise"),
 }
 SEVERAL = ("account", "profile", "status", "within")
-ROWS = 100  # of a page
+ROWS = 50  # of a page: with a hundred the first paint would weigh more than 100 kB
 MOST_DAYS = 730
 MOST_CHOSEN = 300
 

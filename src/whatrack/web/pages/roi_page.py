@@ -51,6 +51,7 @@ class Line(msgspec.Struct, frozen=True):
     outside: str = ""
     special: bool = False
     key: str = ""
+    apart: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -222,6 +223,7 @@ def _table(
     totals = Line(
         name=_("Total"),
         under=_total_words(found),
+        apart=figures.apart_of(found.totals),
         cells=figures.cells(columns, found.totals, found, filters, judge, opens=opens),
     )
     explained = {column.name: column for column in (*columns, *roi_columns.known(roi_columns.CARDS))}
@@ -238,7 +240,6 @@ def _table(
         "preset_name": _(PRESETS[preset][0]) if preset else _("Colunas"),
         "presets": [(key, _(label)) for key, (label, _names) in PRESETS.items()],
         "keep_within": _kept(filters),
-        "next_level": NEXT.get(filters.level, ""),
         "empty": nothing(found, filters, path),
     }
 
@@ -265,6 +266,7 @@ def _line(
         title=then,
         outside="" if special or not opens else outside(row),
         special=special,
+        apart=figures.apart_of(row),
         key="" if special or not below else f"{row.kind}:{row.id}",
     )
 

@@ -1,11 +1,12 @@
 """The report for people without an account: links made and revoked, and the page that one opens. No phones, no tickets."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
+from typing_extensions import override
 
 from whatrack.db import Database
 from whatrack.errors import NotFound, Refused
@@ -27,12 +28,9 @@ router = APIRouter()
 HERE = "/roi/share"
 # A link's address is a secret: it is neither indexed nor told to other sites.
 PRIVATE = {"X-Robots-Tag": "noindex, nofollow", "Referrer-Policy": "no-referrer"}
-FREE = (
-    "level",
-    "sort",
-    "dir",
-    "offset",
-)  # what a reader may choose; which rows and days there are, the link decides
+# What a reader may choose; which rows and days there are, the link decides.
+ALWAYS = ("level", "sort", "dir")
+FREE = (*ALWAYS, "offset")
 
 Sent = Annotated[Form, Depends(sent_form)]
 
@@ -114,7 +112,7 @@ async def opened(request: Request, db: Db, token: str) -> Response:
             own = await organizations.by_id(conn, organization_id)
             i18n.set_zone(own.timezone)
             path = sharing.PATH + token
-            filters = _bounded(Filters.of_question(shared.question), filters_of(request))
+            filters = _bounded(Filters.of_question(shared.question), request)
             context = await roi_page.built(conn, organization_id, filters, USUAL, path=path, opens=False)
     except NotFound:
         text = _("O link expirou ou foi revogado. Peça outro a quem o enviou.")
@@ -132,9 +130,21 @@ async def opened(request: Request, db: Db, token: str) -> Response:
     )
 
 
-def _bounded(given: Filters, asked: Filters) -> Filters:
+class Bounded(Filters, frozen=True):
+    """A link's filters on its page: what its reader may choose always stands in an address, for the link has its own usual."""
+
+    @override
+    def pairs(self, **changed: str | tuple[str, ...] | None) -> list[tuple[str, str]]:
+        """The parameters of an address, what the reader may choose among them."""
+        found = super().pairs(**changed)
+        told = {name for name, _value in found}
+        chosen = [(name, changed.get(name, getattr(self, name))) for name in ALWAYS if name not in told]
+        return found + [(name, value) for name, value in chosen if isinstance(value, str)]
+
+
+def _bounded(given: Filters, request: Request) -> Filters:
     """The link's filters with what its reader chose. Opened rows only narrow: a link that has some keeps its own."""
-    chosen: dict[str, Any] = {name: getattr(asked, name) for name in FREE}
-    if not given.within:
-        chosen["within"] = asked.within
-    return msgspec.structs.replace(given, **chosen)
+    asked = filters_of(request)
+    free = FREE if given.within else (*FREE, "within")
+    chosen = {name: getattr(asked, name) for name in free if name in request.query_params}
+    return Bounded(**{**msgspec.structs.asdict(given), **chosen})

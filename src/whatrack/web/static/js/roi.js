@@ -35,6 +35,14 @@ function fill(box, figure) {
     box.append(link);
   }
 }
+function place() {
+  const box = tip();
+  const at = owner.getBoundingClientRect();
+  const left = Math.max(8, Math.min(at.left, innerWidth - box.offsetWidth - 8));
+  const below = at.bottom + GAP + box.offsetHeight < innerHeight;
+  box.style.setProperty("--left", `${left}px`);
+  box.style.setProperty("--top", `${below ? at.bottom + GAP : Math.max(8, at.top - GAP - box.offsetHeight)}px`);
+}
 function show(figure) {
   const box = tip();
   if (!box || owner === figure) return;
@@ -42,11 +50,7 @@ function show(figure) {
   owner = figure;
   fill(box, figure);
   if (!box.matches(":popover-open")) box.showPopover();
-  const at = figure.getBoundingClientRect();
-  const left = Math.max(8, Math.min(at.left, innerWidth - box.offsetWidth - 8));
-  const below = at.bottom + GAP + box.offsetHeight < innerHeight;
-  box.style.setProperty("--left", `${left}px`);
-  box.style.setProperty("--top", `${below ? at.bottom + GAP : Math.max(8, at.top - GAP - box.offsetHeight)}px`);
+  place();
   figure.setAttribute("aria-describedby", "tip");
 }
 function hide() {
@@ -69,7 +73,14 @@ document.addEventListener("focusin", (event) => {
   else if (!event.target.closest("#tip")) hide();
 });
 document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
-document.addEventListener("scroll", () => owner && !owner.matches(":focus") && hide(), { capture: true, passive: true });
+// It goes along with its figure, and away with it.
+function follow() {
+  if (!owner) return;
+  const at = owner.getBoundingClientRect();
+  if (at.bottom < 0 || at.top > innerHeight) hide();
+  else place();
+}
+document.addEventListener("scroll", follow, { capture: true, passive: true });
 // A finger cannot point: its first tap tells, the second (or the link in the note) opens.
 document.addEventListener("click", (event) => {
   const figure = event.target.closest("[data-tip]");

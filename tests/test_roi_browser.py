@@ -1,0 +1,393 @@
+"""The report in a browser: three questions in six taps, figures opened to the cent, without a script, by keyboard, on paper."""
+
+import csv
+import io
+import re
+from decimal import Decimal
+
+import aiohttp
+import pytest
+from playwright.async_api import Locator, expect
+from playwright.async_api import Page as Tab
+
+from tests.rig import BROWSER, Visit
+from tests.roi_site import EARNED, SALES
+from tests.site import Site
+
+pytestmark = BROWSER
+MOST_TAPS = 6
+SIZES = (1440, 390)
+
+
+class Taps:
+    """Taps, counted."""
+
+    def __init__(self, tab: Tab) -> None:
+        self.tab = tab
+        self.count = 0
+
+    async def on(self, target: Locator) -> None:
+        self.count += 1
+        assert self.count <= MOST_TAPS
+        await target.click()
+
+    async def link(self, name: str, *, exact: bool = False) -> None:
+        await self.on(
+            self.tab.get_by_role("link", name=name, exact=exact).and_(self.tab.locator(":visible")).first
+        )
+
+    async def button(self, name: str) -> None:
+        await self.on(self.tab.get_by_role("button", name=name).and_(self.tab.locator(":visible")).first)
+
+
+def amount(text: str) -> Decimal:
+    """R$ 1.234,56 as a number."""
+    found = re.search(r"-?R\$\s?-?[\d.]+,\d\d", text)
+    assert found, text
+    return Decimal(
+        found[0].replace("R$", "").replace("\xa0", "").replace(" ", "").replace(".", "").replace(",", ".")
+    )
+
+
+async def profits(tab: Tab) -> list[Decimal]:
+    """The profit of each ad on the page, in the table's order."""
+    names = await tab.locator(".figures thead th .sort").all_inner_texts()
+    place = [name.strip() for name in names].index("Lucro") + 1
+    cells = tab.locator(f".figures tbody tr:has(a.row-name[href*='/roi/tickets']) > :nth-child({place})")
+    return [amount(text) for text in await cells.all_inner_texts()]
+
+
+@pytest.mark.parametrize("width", SIZES)
+async def test_which_ad_lost_money_last_week(earning: Site, visit: Visit, width: int):
+    tab = await visit("owner", site=earning, width=width)
+    await tab.goto("/tickets")
+    taps = Taps(tab)
+    await taps.link("ROI", exact=True)
+    await taps.button("30 dias")
+    await taps.link("7 dias", exact=True)
+    await taps.link("Anúncios", exact=True)
+    await taps.link("Lucro", exact=True)
+    await taps.link("Lucro", exact=True)
+
+    await expect(tab).to_have_url(re.compile(r"sort=profit"))
+    found = [value for value in await profits(tab) if value < 0]
+    assert found
+    assert found == sorted(found)
+    first = tab.locator(".figures tbody tr").first
+    await expect(first.locator("a.row-name")).to_be_visible()
+    await expect(first.get_by_text(re.compile(r"-R\$"))).to_be_visible()
+
+
+@pytest.mark.parametrize("width", SIZES)
+async def test_why_meta_says_another_number(earning: Site, visit: Visit, width: int):
+    tab = await visit("owner", site=earning, width=width)
+    await tab.goto("/tickets")
+    taps = Taps(tab)
+    await taps.link("ROI", exact=True)
+    await taps.link("Conciliação com a Meta")
+
+    sales = tab.get_by_role("region", name="Vendas")
+    counts = [_signed(text) for text in await sales.locator("tbody td:nth-child(2)").all_inner_texts()]
+    meta = _signed(await sales.locator("tfoot td").first.inner_text())
+    assert counts[0] == len(SALES)
+    assert sum(counts) == meta
+    await expect(sales.get_by_text("Não vieram de anúncio")).to_be_visible()
+    unexplained = sales.locator("tbody tr", has_text="Não explicado").locator("td").first
+    assert _signed(await unexplained.inner_text()) == 0
+
+
+def _signed(text: str) -> int:
+    """−3 and +3 as the page writes them."""
+    return int(text.strip().replace("−", "-").replace(".", "").replace("+", ""))
+
+
+@pytest.mark.parametrize("width", SIZES)
+async def test_which_tickets_made_this_revenue(earning: Site, visit: Visit, width: int):
+    tab = await visit("owner", site=earning, width=width)
+    await tab.goto("/tickets")
+    taps = Taps(tab)
+    await taps.link("ROI", exact=True)
+    card = tab.locator(".kpi", has_text="Faturamento").locator("a.figure").first
+    shown = amount(await card.inner_text())
+    assert shown == sum(SALES)
+    await taps.on(card)
+
+    await expect(tab.get_by_role("heading", name="Faturamento · Total")).to_be_visible()
+    parts = [amount(text) for text in await tab.locator("tbody td:last-child").all_inner_texts()]
+    assert sorted(parts) == sorted(SALES)
+    assert sum(parts) == shown == amount(await tab.get_by_label("Soma", exact=True).inner_text())
+    await taps.on(tab.locator("tbody th a").first)
+    await expect(tab).to_have_url(re.compile(r"/tickets/[0-9a-f-]{36}"))
+
+
+async def test_every_count_of_every_ad_opens_exactly_its_tickets(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?level=ad")
+    figures = tab.locator(".figures a.figure[href*='/roi/tickets']")
+    shown = [
+        (await each.get_attribute("href") or "", (await each.inner_text()).strip())
+        for each in await figures.all()
+    ]
+    assert len(shown) > 12
+    for href, text in shown:
+        await tab.goto(href)
+        told = tab.get_by_label("Soma", exact=True).locator(".text-xl").first
+        await expect(told).to_have_text(text)
+        parts = await tab.locator("tbody td:last-child").all_inner_texts()
+        if "R$" in text:
+            assert sum(amount(part) for part in parts) == amount(text)
+        else:
+            assert sum(int(re.sub(r"\D", "", part)) for part in parts) == int(text.replace(".", ""))
+
+
+async def test_the_ads_say_what_they_brought(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?level=ad")
+    best = EARNED[0]
+    row = tab.locator(".figures tbody tr", has_text="Sorriso novo")
+
+    texts = [text.strip().split("\n")[0] for text in await row.locator("td").all_inner_texts()]
+    assert texts[1] == str(best.people)
+    assert texts[3] == str(best.qualified)
+    assert texts[4] == str(len(best.sales))
+    assert amount(texts[6]) == sum(map(Decimal, best.sales))
+
+
+async def test_a_figure_tells_its_formula_by_mouse_by_keyboard_and_by_finger(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?level=ad")
+    tip = tab.get_by_role("tooltip")
+    figure = tab.locator(".figures tbody tr", has_text="Sorriso novo").locator("[data-tip=roas]")
+
+    await figure.hover()
+    await expect(tip).to_contain_text("faturamento de anúncios ÷ investimento")
+    await expect(tip).to_contain_text(
+        re.compile(r"Faturamento de anúncios: R\$.14\.521,40 · Investimento: R\$")
+    )
+    await expect(tip).to_contain_text("Meta e WhaTrack")
+    await expect(tip).to_contain_text(re.compile("há .* (segundo|minuto)"))
+    await tip.hover()
+    await expect(tip).to_be_visible()
+    await tab.keyboard.press("Escape")
+    await expect(tip).to_be_hidden()
+
+    await figure.focus()
+    await tab.keyboard.press("Shift+Tab")
+    await tab.keyboard.press("Tab")
+    await expect(tip).to_be_visible()
+    await expect(figure).to_have_attribute("aria-describedby", "tip")
+    await tab.keyboard.press("Enter")
+    await expect(tab.get_by_role("heading", name="ROAS · Sorriso novo · vídeo")).to_be_visible()
+
+
+async def test_a_finger_is_told_first_and_opens_then(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning, width=390, touch=True)
+    await tab.goto("/roi?level=ad")
+    figure = tab.locator(".figures tbody tr", has_text="Sorriso novo").locator("[data-tip=roas]")
+
+    await figure.tap()
+    tip = tab.get_by_role("tooltip")
+    await expect(tip).to_contain_text("faturamento de anúncios ÷ investimento")
+    await expect(tab).to_have_url(re.compile(r"/roi\?level=ad$"))
+    await tip.get_by_role("link", name="Abrir o que há por trás").tap()
+    await expect(tab.get_by_role("heading", name="ROAS · Sorriso novo · vídeo")).to_be_visible()
+
+
+async def test_the_chart_is_walked_through_with_the_arrows(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?period=7")
+    chart = tab.get_by_role("group", name=re.compile("^Investimento R"))
+    tip = tab.locator(".chart-tip")
+    rows = await tab.locator("[data-chart-data] tbody tr").count()
+    assert rows == 7
+
+    await chart.focus()
+    await tab.keyboard.press("ArrowLeft")
+    last = await tip.inner_text()
+    await tab.keyboard.press("ArrowLeft")
+    before = await tip.inner_text()
+    assert last != before
+    assert re.match(r"\d\d/\d\d/\d{4} · Investimento R\$", before)
+    first = await tab.locator("[data-chart-data] tbody th").first.text_content()
+    await tab.keyboard.press("Home")
+    await expect(tip).to_contain_text(first or "-")
+
+
+@pytest.mark.parametrize("width", SIZES)
+async def test_rows_open_level_by_level_and_the_address_is_the_state(earning: Site, visit: Visit, width: int):
+    tab = await visit("owner", site=earning, width=width)
+    await tab.goto("/roi?level=account&period=14")
+    await tab.locator("a.row-name", has_text="Clínica Sorriso Manaus").click()
+    await expect(tab.get_by_text("Dentro de")).to_be_visible()
+    names = [name.strip() for name in await tab.locator("a.row-name").all_inner_texts()]
+    assert names == ["Mensagens WhatsApp"]
+    address = tab.url
+    await tab.locator("a.row-name").first.click()
+    await tab.locator("a.row-name").first.click()
+    await expect(tab).to_have_url(re.compile("level=ad"))
+    assert "period=14" in tab.url
+
+    again = await visit("owner", site=earning, width=width)
+    await again.goto(address)
+    assert [name.strip() for name in await again.locator("a.row-name").all_inner_texts()] == names
+
+
+async def test_without_a_script_the_report_is_filtered_sorted_and_opened(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning, js=False)
+    await tab.goto("/roi")
+    await tab.get_by_role("link", name="Anúncios", exact=True).click()
+    await tab.get_by_label("Buscar contas, campanhas, conjuntos e anúncios").fill("vídeo")
+    await tab.get_by_role("button", name="Buscar").click()
+    await expect(tab.locator("a.row-name")).to_have_count(1)
+    await tab.get_by_role("link", name="Limpar").first.click()
+    await tab.get_by_text("Contas, perfis e situação").click()
+    await tab.get_by_label("Clínica Sorriso Manaus").check()
+    await tab.get_by_role("button", name="Aplicar").last.click()
+    await expect(tab).to_have_url(re.compile("account=act_"))
+    await expect(tab.locator("a.row-name").first).to_contain_text("Oferta da semana")
+    await tab.get_by_role("link", name="Faturamento", exact=True).first.click()
+
+    await expect(tab.locator("[aria-sort=descending]")).to_contain_text("Faturamento")
+
+
+async def test_unknown_figures_come_last_whichever_way_a_column_is_sorted(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    for direction in ("asc", "desc"):
+        await tab.goto(f"/roi?level=ad&sort=cpa&dir={direction}&spent=0")
+        rows = tab.locator(".figures tbody tr:has(a.row-name[href*='row=ad'])")
+        column = rows.locator("[data-tip=cpa], td:nth-child(7) .figure")
+        texts = [text.strip() for text in await column.all_inner_texts()]
+        known = [text != "—" for text in texts]
+        assert True in known
+        assert False in known
+        assert known == sorted(known, reverse=True)
+
+
+async def test_columns_are_remembered_for_who_chose_them(earning: Site, visit: Visit):
+    tab = await visit("agent", site=earning)
+    await tab.goto("/roi?level=ad")
+    await tab.get_by_role("button", name="Colunas").click()
+    await tab.get_by_role("button", name="Mídia").click()
+    await expect(tab.locator(".figures thead")).to_contain_text("Alcance")
+    heads = [head.strip() for head in await tab.locator(".figures thead .sort").all_inner_texts()]
+    assert heads[1:4] == ["Investimento", "Impressões", "Alcance"]
+    await expect(tab).to_have_url(re.compile("level=ad"))
+    await tab.goto("/roi/columns")
+    await tab.locator("#c-impressions").uncheck()
+    await tab.get_by_label("Posição de CPM").fill("0")
+    await tab.get_by_role("button", name="Guardar colunas").click()
+    await expect(tab.get_by_text("Colunas guardadas.")).to_be_visible()
+    heads = [head.strip() for head in await tab.locator(".figures thead .sort").all_inner_texts()]
+    assert heads[1:3] == ["CPM", "Investimento"]
+    assert "Impressões" not in heads
+
+    other = await visit("owner", site=earning)
+    await other.goto("/roi")
+    assert "CPM" not in await other.locator(".figures thead").inner_text()
+
+
+async def test_a_phone_shows_four_columns_and_all_of_them_when_asked(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning, width=390)
+    await tab.goto("/roi?level=ad")
+    heads = tab.locator(".figures thead th").and_(tab.locator(":visible"))
+    await expect(heads).to_have_count(4)
+    table, box = (
+        await tab.locator(".figures").bounding_box(),
+        await tab.locator(".figures-scroll").bounding_box(),
+    )
+    assert table
+    assert box
+    assert table["width"] <= box["width"] + 1
+    await tab.get_by_label("Todas as colunas").check()
+
+    await expect(heads).to_have_count(11)
+
+
+async def test_on_paper_no_column_is_cut(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning, width=1440)
+    await tab.goto("/roi?level=ad")
+    await tab.emulate_media(media="print")
+    await tab.set_viewport_size(
+        {"width": 1055, "height": 718}
+    )  # A4 on its side at 96 dpi, without its margins
+    wide = await tab.evaluate(
+        "() => [document.documentElement.scrollWidth, document.querySelector('.figures').getBoundingClientRect().right]"
+    )
+
+    assert max(wide) <= 1055
+    await tab.emulate_media(media="print", color_scheme="dark")
+    ink = await tab.evaluate("() => getComputedStyle(document.querySelector('.figures tbody td')).color")
+    assert ink == "rgb(17, 17, 17)"
+    await expect(tab.locator(".sidebar, .topbar, .filter-row").first).to_be_hidden()
+    await expect(tab.locator(".figures thead th").last).to_be_visible()
+
+
+async def test_who_has_a_link_sees_the_report_and_no_phone(earning: Site, visit: Visit):
+    tab = await visit("nobody", site=earning)
+    await tab.goto(earning.places["link"])
+    await expect(tab.get_by_role("heading", name="Resultados de novembro")).to_be_visible()
+    text = await tab.content()
+
+    assert "55119" not in text
+    assert "Pessoa" not in text
+    await expect(tab.locator("[aria-current=true]", has_text="Anúncios")).to_be_visible()
+    await tab.get_by_role("group", name="Nível").get_by_role("link", name="Campanhas").click()
+    await expect(tab.locator("a.row-name").first).to_be_visible()
+    await tab.get_by_role("link", name="Lucro", exact=True).first.click()
+    await expect(tab.locator("[aria-sort=descending]")).to_contain_text("Lucro")
+
+
+async def test_a_viewer_sees_figures_and_masked_phones(earning: Site, visit: Visit):
+    tab = await visit("viewer", site=earning)
+    await tab.goto("/roi/tickets?metric=sales&level=ad")
+
+    assert "5511980" not in await tab.content()
+    assert "••••" in await tab.content()
+    await tab.goto("/roi")
+    await expect(tab.get_by_role("button", name="Atualizar")).to_have_count(0)
+
+
+async def test_fresh_figures_are_asked_for_and_waited_for_until_they_are_there(earning: Site, visit: Visit):
+    tab = await visit("agent", site=earning)
+    await tab.goto("/roi?level=ad")
+    await tab.get_by_role("button", name="Atualizar").click()
+    await expect(
+        tab.get_by_text(re.compile("Buscando 2 contas na Meta|Alguém acabou de pedir"))
+    ).to_be_visible()
+    await expect(tab).to_have_url(re.compile("level=ad"))
+
+    await expect(tab.locator("#sync[hx-trigger]")).to_have_count(0, timeout=60_000)
+    again = tab.locator("#sync").get_by_text(re.compile("Atualizar|Pronto: mostrar os números novos"))
+    await expect(again).to_be_visible()
+
+
+async def test_in_english_the_report_is_english(earning: Site, visit: Visit):
+    tab = await visit("nobody", site=earning, language="en-US")
+    await tab.goto(earning.places["link"])
+
+    await expect(tab.get_by_text("From click to sale")).to_be_visible()
+    await expect(tab.locator(".figures thead")).to_contain_text("Profit")
+
+
+async def test_the_csv_holds_the_page_to_the_cent(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?level=ad")
+    shown = amount(await tab.locator(".figures tfoot td:nth-child(9)").inner_text())
+    cookie = await earning.cookie("owner")
+    headers = {"Cookie": f"whatrack={cookie['value']}", "Accept-Language": "pt-BR"}
+    async with (
+        aiohttp.ClientSession(earning.base_url, headers=headers) as browser,
+        browser.get("/roi/export.csv?level=ad") as answer,
+        browser.get("/roi/export.xlsx?level=ad") as sheet,
+    ):
+        content, kept = await answer.read(), await sheet.read()
+
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="roi-ad-')
+    assert content.startswith("\ufeff".encode())
+    assert kept[:2] == b"PK"
+    lines = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), delimiter=";"))
+    assert lines[-1]["Nome"] == "Total"
+    assert Decimal(lines[-1]["Lucro"].replace(",", ".")) == shown
+    parts = [Decimal(line["Faturamento"].replace(",", ".")) for line in lines]
+    assert sum(parts[:-1]) == parts[-1] == sum(SALES)
+    assert {"Orgânico", "Post"} <= {line["Nome"] for line in lines}
