@@ -14,6 +14,7 @@ from benchmarks.laps import Pace
 from benchmarks.machine import Machine
 from benchmarks.mixed import MESSAGES_PER_S, PER_S, MixedResult
 from benchmarks.pages import PagesResult
+from benchmarks.roi import RoiResult
 
 HEAD = """\
 # Benchmarks
@@ -61,6 +62,7 @@ class Results(msgspec.Struct):
     mixed: MixedResult | None = None
     pages: PagesResult | None = None
     accounts: AccountsResult | None = None
+    roi: RoiResult | None = None
     conversions: ConversionsResult | None = None
     insights: InsightsResult | None = None
     load_after: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -87,6 +89,8 @@ def markdown(results: Results) -> str:
         parts.append(_pages(results.pages))
     if results.accounts:
         parts.append(_accounts(results.accounts))
+    if results.roi:
+        parts.append(_roi(results.roi))
     if results.conversions:
         parts.append(_conversions(results.conversions))
     if results.insights:
@@ -107,6 +111,8 @@ def verdicts(results: Results) -> list[Verdict]:
         found += _pages_verdicts(results.pages)
     if results.accounts:
         found += _accounts_verdicts(results.accounts)
+    if results.roi:
+        found += _roi_verdicts(results.roi)
     if results.conversions:
         found += _conversions_verdicts(results.conversions)
     if results.insights:
@@ -201,6 +207,16 @@ def _pages_verdicts(result: PagesResult) -> list[Verdict]:
         for name, each in result.pages.items()
         if name in ("board", "list")
     ]
+
+
+def _roi_verdicts(result: RoiResult) -> list[Verdict]:
+    found = []
+    for name, each in result.pages.items():
+        most = 500 if name.endswith("365 days") else 150
+        found.append(
+            Verdict(f"report: {name}, under {most} ms at p95", f"{each.p95_ms:.0f} ms", each.p95_ms < most)
+        )
+    return found
 
 
 def _targets(results: Results) -> str:
@@ -335,6 +351,24 @@ def _accounts(result: AccountsResult) -> str:
 Cold: nothing of the list is known, and the request reads it from the sandbox ({result.calls:.0f} calls), stores it and answers. Warm: from what is stored.
 
 {_table(("request", "p50 ms", "p95 ms", "most ms", "kB, gzip"), rows)}
+"""
+
+
+def _roi(result: RoiResult) -> str:
+    rows = [
+        (name, f"{each.p50_ms:.0f}", f"{each.p95_ms:.0f}", f"{each.rows} of {each.count:,}")
+        for name, each in result.pages.items()
+    ]
+    tables = [(name, f"{rows:,}", f"{size / 1_000_000:,.0f}") for name, (rows, size) in result.tables.items()]
+    size = result.size
+    return f"""\
+## The report with {size.accounts} accounts and {size.tickets:,} tickets
+
+Server time of one transaction, {size.rounds} rounds each, one at a time. Four accounts spend in another currency, six days in
+another zone. Seed and pages: benchmarks/roi.py.
+
+{_table(("page", "p50 ms", "p95 ms", "rows"), rows)}
+{_table(("table", "rows", "MB"), tables)}
 """
 
 

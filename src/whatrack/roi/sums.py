@@ -81,62 +81,65 @@ REFUNDED: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
 ) AS f"""
 # What tickets tell of a period, as events: each kind by itself, with the numbers that it has.
 Arm = tuple[LiteralString, frozenset[str]]
-LEADS: Arm = (
-    f"""
+LEADS: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, 0 AS qualified, 0 AS sales, 0 AS valueless, 0::bigint AS revenue,
         0::bigint AS refunds, 0 AS unrated, NULL::timestamptz AS sold_at
     FROM {FACTS} WHERE f.is_lead AND f.opened_at >= %(lo)s AND f.opened_at < %(hi)s
-""",  # noqa: S608 - constants only
-    frozenset(["leads", "conversations", "with_clid"]),
-)
-QUALIFIED: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+QUALIFIED: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {FACTS} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
-""",  # noqa: S608 - constants only
-    frozenset(["qualified"]),
-)
-SALES: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+SALES: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
         f.w * (f.value IS NOT NULL AND {SOLD} IS NULL)::int, f.won_at
     FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
-""",  # noqa: S608 - constants only
-    frozenset(["sales", "valueless", "revenue", "unrated"]),
-)
-REFUNDS: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+REFUNDS: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
-""",  # noqa: S608 - constants only
-    frozenset(["refunds", "unrated"]),
-)
-COHORT: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+COHORT: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, f.w * (f.qualified_at IS NOT NULL)::int AS qualified,
         f.w * (f.won_at IS NOT NULL)::int AS sales, f.w * (f.won_at IS NOT NULL AND f.value IS NULL)::int AS valueless,
         CASE WHEN f.won_at IS NULL THEN 0 ELSE f.w * {SOLD} END AS revenue, 0::bigint AS refunds,
         f.w * (f.won_at IS NOT NULL AND f.value IS NOT NULL AND {SOLD} IS NULL)::int AS unrated, f.won_at AS sold_at
     FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s
-""",  # noqa: S608 - constants only
-    frozenset(
-        ["leads", "conversations", "with_clid", "qualified", "sales", "valueless", "revenue", "unrated"]
-    ),
-)
-COHORT_REFUNDS: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+COHORT_REFUNDS: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.won_at IS NOT NULL
-""",  # noqa: S608 - constants only
-    frozenset(["refunds", "unrated"]),
-)
+"""  # noqa: S608 - constants only
+# By click? Each arm with the numbers that it has.
 EVENTS: dict[bool, tuple[Arm, ...]] = {
-    False: (LEADS, QUALIFIED, SALES, REFUNDS),
-    True: (COHORT, COHORT_REFUNDS),
-}  # by click?
+    False: (
+        (LEADS, frozenset(["leads", "conversations", "with_clid"])),
+        (QUALIFIED, frozenset(["qualified"])),
+        (SALES, frozenset(["sales", "valueless", "revenue", "unrated"])),
+        (REFUNDS, frozenset(["refunds", "unrated"])),
+    ),
+    True: (
+        (
+            COHORT,
+            frozenset(
+                [
+                    "leads",
+                    "conversations",
+                    "with_clid",
+                    "qualified",
+                    "sales",
+                    "valueless",
+                    "revenue",
+                    "unrated",
+                ]
+            ),
+        ),
+        (COHORT_REFUNDS, frozenset(["refunds", "unrated"])),
+    ),
+}
 COLUMNS_OF_EVENTS: LiteralString = """(ad_ref, account_ref, at, leads, conversations, with_clid, qualified, sales, valueless, revenue, refunds,
     unrated, sold_at)"""
 SUM_OF: dict[str, LiteralString] = {
@@ -144,7 +147,7 @@ SUM_OF: dict[str, LiteralString] = {
     "sales": "sum(sales)", "valueless": "sum(valueless)", "revenue": "sum(revenue)::bigint", "refunds": "sum(refunds)::bigint",
     "unrated": "sum(unrated)",
 }  # fmt: skip
-NOT_IN_IT: LiteralString = "0::bigint"
+NOT_IN_IT: LiteralString = "NULL::bigint"  # a sum passes it over at no cost
 COUNTED_ARM: LiteralString = """
     SELECT {ad} AS ad_ref, account_ref, {bucket} AS bucket, {cost} AS cost, {leads} AS leads, {conversations} AS conversations,
         {with_clid} AS with_clid, {qualified} AS qualified, {sales} AS sales, {valueless} AS valueless, {revenue} AS revenue,
@@ -187,16 +190,17 @@ SCOPE: LiteralString = """acc AS MATERIALIZED (
 JOINED: LiteralString = """joined AS (
     SELECT 'own' AS kind, {spent_key} AS key, s.spend, s.spend * (%(factors)s::numeric[])[s.slot + 1] AS gross, s.impressions, s.clicks,
         s.link_clicks, s.meta_conversations, s.meta_leads, s.meta_purchases, s.meta_purchase_value,
-        0 AS conversations, 0 AS with_clid, 0 AS leads, 0 AS qualified, 0 AS sales, 0 AS valueless, 0 AS revenue, 0 AS refunds,
-        0 AS product_cost, 0 AS fees, 0 AS unrated
+        NULL::bigint AS conversations, NULL::bigint AS with_clid, NULL::bigint AS leads, NULL::bigint AS qualified, NULL::bigint AS sales,
+        NULL::bigint AS valueless, NULL::bigint AS revenue, NULL::bigint AS refunds, NULL::numeric AS product_cost, NULL::numeric AS fees,
+        NULL::bigint AS unrated
     FROM spent s {spent_catalog}
     UNION ALL
     SELECT CASE WHEN c.account_ref IS NOT NULL THEN 'own' WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post'
                 WHEN c.ad_ref = -3 THEN 'unidentified' ELSE 'unconnected' END,
         CASE WHEN c.account_ref IS NOT NULL THEN {counted_key} END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         c.conversations, c.with_clid, c.leads, c.qualified, c.sales, c.valueless, c.revenue, c.refunds,
-        c.revenue * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1],
-        c.revenue * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1], c.unrated
+        coalesce(c.revenue, 0) * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1],
+        coalesce(c.revenue, 0) * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1], c.unrated
     FROM counted c LEFT JOIN acc ON acc.ref = c.account_ref {counted_catalog}
     WHERE c.bucket BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s)
     AND CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END{every}
@@ -250,10 +254,10 @@ NAMES: dict[str, LiteralString] = {
 GROUPED: LiteralString = """grouped AS MATERIALIZED (
     SELECT kind, key, sum(spend) AS spend, sum(gross) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
         sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
-        sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value, sum(conversations) AS conversations,
-        sum(with_clid) AS with_clid, sum(leads) AS leads, sum(qualified) AS qualified, sum(sales) AS sales,
-        sum(valueless) AS valueless, sum(revenue) AS revenue, sum(refunds) AS refunds, sum(product_cost) AS product_cost,
-        sum(fees) AS fees, sum(unrated) AS unrated
+        sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value, coalesce(sum(conversations), 0) AS conversations,
+        coalesce(sum(with_clid), 0) AS with_clid, coalesce(sum(leads), 0) AS leads, coalesce(sum(qualified), 0) AS qualified, coalesce(sum(sales), 0) AS sales,
+        coalesce(sum(valueless), 0) AS valueless, coalesce(sum(revenue), 0) AS revenue, coalesce(sum(refunds), 0) AS refunds, coalesce(sum(product_cost), 0) AS product_cost,
+        coalesce(sum(fees), 0) AS fees, coalesce(sum(unrated), 0) AS unrated
     FROM joined {allowed} GROUP BY 1, 2 {having}
 )"""
 # A marked ticket may leave a row of nothing behind, where it was.
@@ -381,8 +385,15 @@ UP: LiteralString = "ASC"
 DOWN: LiteralString = "DESC"
 
 
+# Sums of an organization's every ad fit in memory, not in the server's default of 4 MB; and workers cost more than they save.
+ROOM: LiteralString = (
+    "SELECT set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true)"
+)
+
+
 async def read(conn: Connection, statement: Statement, values: dict[str, object]) -> list[Sum]:
     """Special rows, then the totals of the others (with how many there are), then the page of them."""
+    await conn.execute(ROOM)
     async with conn.cursor(row_factory=dict_row) as cursor:
         rows = await (await cursor.execute(statement.text(), values)).fetchall()
     return [Sum(row.pop("part"), row.pop("count"), row.pop("kind"), row.pop("key"), row) for row in rows]
