@@ -1,4 +1,4 @@
-"""`python -m benchmarks [intake] [drain] [mixed] [memory] [pages] [conversions] [insights] [--quick]`: measure, print; a whole run writes docs/benchmarks.md."""
+"""`python -m benchmarks [intake] [drain] [mixed] [memory] [pages] [conversions] [insights] [roi] [--quick]`: measure, print; a whole run writes docs/benchmarks.md."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from benchmarks import conversions, drain, insights, intake, machine, mixed, pages, report
+from benchmarks import conversions, drain, insights, intake, machine, mixed, pages, report, roi
 from benchmarks.bodies import Shop
 from benchmarks.database import Cluster, cluster, open_shops
 from benchmarks.drain import Size
@@ -25,6 +25,7 @@ PARTS = (
     "pages",
     "conversions",
     "insights",
+    "roi",
 )  # memory is read at the end of the mixed load
 FULL = Size(people=1_000_000, messages=60_000, laps=12, rows=2_000)
 QUICK = Size(people=50_000, messages=6_000, laps=6, rows=400)
@@ -83,6 +84,9 @@ def _measure(running: Cluster, wanted: set[str], *, quick: bool) -> Results:
     if "insights" in wanted:
         _say("insights")
         results.insights = insights.measure(running, quick=quick)
+    if "roi" in wanted:
+        _say("the report")
+        results.roi = roi.measure(running, quick=quick)
     return results
 
 

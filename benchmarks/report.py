@@ -13,6 +13,7 @@ from benchmarks.laps import Pace
 from benchmarks.machine import Machine
 from benchmarks.mixed import MESSAGES_PER_S, PER_S, MixedResult
 from benchmarks.pages import PagesResult
+from benchmarks.roi import RoiResult
 
 HEAD = """\
 # Benchmarks
@@ -59,6 +60,7 @@ class Results(msgspec.Struct):
     drain: DrainResult | None = None
     mixed: MixedResult | None = None
     pages: PagesResult | None = None
+    roi: RoiResult | None = None
     conversions: ConversionsResult | None = None
     insights: InsightsResult | None = None
     load_after: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -83,6 +85,8 @@ def markdown(results: Results) -> str:
         parts.append(_mixed(results.mixed))
     if results.pages:
         parts.append(_pages(results.pages))
+    if results.roi:
+        parts.append(_roi(results.roi))
     if results.conversions:
         parts.append(_conversions(results.conversions))
     if results.insights:
@@ -101,6 +105,8 @@ def verdicts(results: Results) -> list[Verdict]:
         found += _mixed_verdicts(results.mixed)
     if results.pages:
         found += _pages_verdicts(results.pages)
+    if results.roi:
+        found += _roi_verdicts(results.roi)
     if results.conversions:
         found += _conversions_verdicts(results.conversions)
     if results.insights:
@@ -195,6 +201,16 @@ def _pages_verdicts(result: PagesResult) -> list[Verdict]:
         for name, each in result.pages.items()
         if name in ("board", "list")
     ]
+
+
+def _roi_verdicts(result: RoiResult) -> list[Verdict]:
+    found = []
+    for name, each in result.pages.items():
+        most = 500 if name.endswith("365 days") else 150
+        found.append(
+            Verdict(f"report: {name}, under {most} ms at p95", f"{each.p95_ms:.0f} ms", each.p95_ms < most)
+        )
+    return found
 
 
 def _targets(results: Results) -> str:
@@ -308,6 +324,24 @@ def _pages(result: PagesResult) -> str:
 {result.requests} requests each, one at a time over one connection, from request to the last byte; the service's workers run beside.
 
 {_table(("page", "p50 ms", "p95 ms", "most ms", "kB, gzip"), rows)}
+"""
+
+
+def _roi(result: RoiResult) -> str:
+    rows = [
+        (name, f"{each.p50_ms:.0f}", f"{each.p95_ms:.0f}", f"{each.rows} of {each.count:,}")
+        for name, each in result.pages.items()
+    ]
+    tables = [(name, f"{rows:,}", f"{size / 1_000_000:,.0f}") for name, (rows, size) in result.tables.items()]
+    size = result.size
+    return f"""\
+## The report with {size.accounts} accounts and {size.tickets:,} tickets
+
+Server time of one transaction, {size.rounds} rounds each, one at a time. Four accounts spend in another currency, six days in
+another zone. Seed and pages: benchmarks/roi.py.
+
+{_table(("page", "p50 ms", "p95 ms", "rows"), rows)}
+{_table(("table", "rows", "MB"), tables)}
 """
 
 

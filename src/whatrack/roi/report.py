@@ -171,6 +171,8 @@ async def _totals(conn: Connection, about: Scope, ask: Ask, found: Read) -> Amou
     counted = found
     if about.zones_differ:
         wanted = msgspec.structs.replace(ask, limit=1, sort="spend")
+        if not scope.is_filtered(ask):  # the same tickets, in fewer rows
+            wanted = msgspec.structs.replace(wanted, level="account")
         counted = await _read(conn, about, wanted, zone=about.zone, spend=False)
     ours = metrics.total([counted.total, *(amounts for amounts, _ in counted.special.values())])
     spent = found.total

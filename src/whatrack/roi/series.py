@@ -76,8 +76,8 @@ COUNTED_DAYS: LiteralString = """
 WITH {scope}, {allowed} {marked}, counted AS ({counted})
 SELECT c.bucket AS day, sum(c.conversations) AS conversations, sum(c.with_clid) AS with_clid, sum(c.leads) AS leads, sum(c.qualified) AS qualified,
     sum(c.sales) AS sales, sum(c.valueless) AS sales_without_value, sum(c.revenue) AS revenue, sum(c.refunds) AS refunds,
-    sum(c.revenue * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1]) AS product_cost,
-    sum(c.revenue * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1]) AS fees,
+    sum(coalesce(c.revenue, 0) * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1]) AS product_cost,
+    sum(coalesce(c.revenue, 0) * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1]) AS fees,
     sum(c.sales) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_sales,
     sum(c.revenue) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_revenue
 FROM counted c {of_ad} WHERE {in_scope} {only} GROUP BY 1

@@ -144,7 +144,7 @@ SUM_OF: dict[str, LiteralString] = {
     "sales": "sum(sales)", "valueless": "sum(valueless)", "revenue": "sum(revenue)::bigint", "refunds": "sum(refunds)::bigint",
     "unrated": "sum(unrated)",
 }  # fmt: skip
-NOT_IN_IT: LiteralString = "0::bigint"
+NOT_IN_IT: LiteralString = "NULL::bigint"  # a sum passes it over at no cost
 COUNTED_ARM: LiteralString = """
     SELECT {ad} AS ad_ref, account_ref, {bucket} AS bucket, {cost} AS cost, {leads} AS leads, {conversations} AS conversations,
         {with_clid} AS with_clid, {qualified} AS qualified, {sales} AS sales, {valueless} AS valueless, {revenue} AS revenue,
@@ -187,16 +187,17 @@ SCOPE: LiteralString = """acc AS MATERIALIZED (
 JOINED: LiteralString = """joined AS (
     SELECT 'own' AS kind, {spent_key} AS key, s.spend, s.spend * (%(factors)s::numeric[])[s.slot + 1] AS gross, s.impressions, s.clicks,
         s.link_clicks, s.meta_conversations, s.meta_leads, s.meta_purchases, s.meta_purchase_value,
-        0 AS conversations, 0 AS with_clid, 0 AS leads, 0 AS qualified, 0 AS sales, 0 AS valueless, 0 AS revenue, 0 AS refunds,
-        0 AS product_cost, 0 AS fees, 0 AS unrated
+        NULL::bigint AS conversations, NULL::bigint AS with_clid, NULL::bigint AS leads, NULL::bigint AS qualified, NULL::bigint AS sales,
+        NULL::bigint AS valueless, NULL::bigint AS revenue, NULL::bigint AS refunds, NULL::numeric AS product_cost, NULL::numeric AS fees,
+        NULL::bigint AS unrated
     FROM spent s {spent_catalog}
     UNION ALL
     SELECT CASE WHEN c.account_ref IS NOT NULL THEN 'own' WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post'
                 WHEN c.ad_ref = -3 THEN 'unidentified' ELSE 'unconnected' END,
         CASE WHEN c.account_ref IS NOT NULL THEN {counted_key} END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         c.conversations, c.with_clid, c.leads, c.qualified, c.sales, c.valueless, c.revenue, c.refunds,
-        c.revenue * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1],
-        c.revenue * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1], c.unrated
+        coalesce(c.revenue, 0) * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1],
+        coalesce(c.revenue, 0) * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1], c.unrated
     FROM counted c LEFT JOIN acc ON acc.ref = c.account_ref {counted_catalog}
     WHERE c.bucket BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s)
     AND CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END{every}
@@ -250,10 +251,10 @@ NAMES: dict[str, LiteralString] = {
 GROUPED: LiteralString = """grouped AS MATERIALIZED (
     SELECT kind, key, sum(spend) AS spend, sum(gross) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
         sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
-        sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value, sum(conversations) AS conversations,
-        sum(with_clid) AS with_clid, sum(leads) AS leads, sum(qualified) AS qualified, sum(sales) AS sales,
-        sum(valueless) AS valueless, sum(revenue) AS revenue, sum(refunds) AS refunds, sum(product_cost) AS product_cost,
-        sum(fees) AS fees, sum(unrated) AS unrated
+        sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value, coalesce(sum(conversations), 0) AS conversations,
+        coalesce(sum(with_clid), 0) AS with_clid, coalesce(sum(leads), 0) AS leads, coalesce(sum(qualified), 0) AS qualified, coalesce(sum(sales), 0) AS sales,
+        coalesce(sum(valueless), 0) AS valueless, coalesce(sum(revenue), 0) AS revenue, coalesce(sum(refunds), 0) AS refunds, coalesce(sum(product_cost), 0) AS product_cost,
+        coalesce(sum(fees), 0) AS fees, coalesce(sum(unrated), 0) AS unrated
     FROM joined {allowed} GROUP BY 1, 2 {having}
 )"""
 # A marked ticket may leave a row of nothing behind, where it was.
@@ -381,8 +382,15 @@ UP: LiteralString = "ASC"
 DOWN: LiteralString = "DESC"
 
 
+# Sums of an organization's every ad fit in memory, not in the server's default of 4 MB; and workers cost more than they save.
+ROOM: LiteralString = (
+    "SELECT set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true)"
+)
+
+
 async def read(conn: Connection, statement: Statement, values: dict[str, object]) -> list[Sum]:
     """Special rows, then the totals of the others (with how many there are), then the page of them."""
+    await conn.execute(ROOM)
     async with conn.cursor(row_factory=dict_row) as cursor:
         rows = await (await cursor.execute(statement.text(), values)).fetchall()
     return [Sum(row.pop("part"), row.pop("count"), row.pop("kind"), row.pop("key"), row) for row in rows]
