@@ -81,62 +81,65 @@ REFUNDED: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
 ) AS f"""
 # What tickets tell of a period, as events: each kind by itself, with the numbers that it has.
 Arm = tuple[LiteralString, frozenset[str]]
-LEADS: Arm = (
-    f"""
+LEADS: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, 0 AS qualified, 0 AS sales, 0 AS valueless, 0::bigint AS revenue,
         0::bigint AS refunds, 0 AS unrated, NULL::timestamptz AS sold_at
     FROM {FACTS} WHERE f.is_lead AND f.opened_at >= %(lo)s AND f.opened_at < %(hi)s
-""",  # noqa: S608 - constants only
-    frozenset(["leads", "conversations", "with_clid"]),
-)
-QUALIFIED: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+QUALIFIED: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {FACTS} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
-""",  # noqa: S608 - constants only
-    frozenset(["qualified"]),
-)
-SALES: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+SALES: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
         f.w * (f.value IS NOT NULL AND {SOLD} IS NULL)::int, f.won_at
     FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
-""",  # noqa: S608 - constants only
-    frozenset(["sales", "valueless", "revenue", "unrated"]),
-)
-REFUNDS: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+REFUNDS: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
-""",  # noqa: S608 - constants only
-    frozenset(["refunds", "unrated"]),
-)
-COHORT: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+COHORT: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, f.w * (f.qualified_at IS NOT NULL)::int AS qualified,
         f.w * (f.won_at IS NOT NULL)::int AS sales, f.w * (f.won_at IS NOT NULL AND f.value IS NULL)::int AS valueless,
         CASE WHEN f.won_at IS NULL THEN 0 ELSE f.w * {SOLD} END AS revenue, 0::bigint AS refunds,
         f.w * (f.won_at IS NOT NULL AND f.value IS NOT NULL AND {SOLD} IS NULL)::int AS unrated, f.won_at AS sold_at
     FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s
-""",  # noqa: S608 - constants only
-    frozenset(
-        ["leads", "conversations", "with_clid", "qualified", "sales", "valueless", "revenue", "unrated"]
-    ),
-)
-COHORT_REFUNDS: Arm = (
-    f"""
+"""  # noqa: S608 - constants only
+COHORT_REFUNDS: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.won_at IS NOT NULL
-""",  # noqa: S608 - constants only
-    frozenset(["refunds", "unrated"]),
-)
+"""  # noqa: S608 - constants only
+# By click? Each arm with the numbers that it has.
 EVENTS: dict[bool, tuple[Arm, ...]] = {
-    False: (LEADS, QUALIFIED, SALES, REFUNDS),
-    True: (COHORT, COHORT_REFUNDS),
-}  # by click?
+    False: (
+        (LEADS, frozenset(["leads", "conversations", "with_clid"])),
+        (QUALIFIED, frozenset(["qualified"])),
+        (SALES, frozenset(["sales", "valueless", "revenue", "unrated"])),
+        (REFUNDS, frozenset(["refunds", "unrated"])),
+    ),
+    True: (
+        (
+            COHORT,
+            frozenset(
+                [
+                    "leads",
+                    "conversations",
+                    "with_clid",
+                    "qualified",
+                    "sales",
+                    "valueless",
+                    "revenue",
+                    "unrated",
+                ]
+            ),
+        ),
+        (COHORT_REFUNDS, frozenset(["refunds", "unrated"])),
+    ),
+}
 COLUMNS_OF_EVENTS: LiteralString = """(ad_ref, account_ref, at, leads, conversations, with_clid, qualified, sales, valueless, revenue, refunds,
     unrated, sold_at)"""
 SUM_OF: dict[str, LiteralString] = {
