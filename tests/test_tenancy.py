@@ -101,6 +101,13 @@ SITE_ROWS = (
     b"""INSERT INTO roi_tickets SELECT * FROM ticket_facts WHERE organization_id = %(organization)s LIMIT 1""",
     b"""INSERT INTO cost_settings (organization_id, id, kind, created_at, actor) VALUES (%(organization)s, %(id)s, 'fee', now(), 'system')""",
     b"""INSERT INTO fx_rates VALUES (%(organization)s, 'USD', 'BRL', '2026-11-01', 5, 'entered', now(), 'system')""",
+    b"""INSERT INTO report_links (organization_id, id, token_hash, title, question, created_by, expires_at)
+        VALUES (%(organization)s, %(id)s, sha256(uuid_send(%(id)s)), 'Report', '', 'system', now())""",
+    b"""INSERT INTO report_subscriptions (organization_id, user_id, due_at)
+        SELECT organization_id, user_id, now() FROM memberships WHERE organization_id = %(organization)s""",
+    b"""INSERT INTO report_columns (organization_id, user_id, columns)
+        SELECT organization_id, user_id, '{spend}' FROM memberships WHERE organization_id = %(organization)s""",
+    b"""INSERT INTO report_targets VALUES (%(organization)s, 3)""",
     b"""INSERT INTO oauth_states (organization_id, hash, bound_to, expires_at)
         VALUES (%(organization)s, 'x', 'x', now())""",
 )
@@ -230,6 +237,7 @@ async def test_rows_cannot_be_written_for_or_given_to_another_organization(
             found = await first(conn, query, theirs.id)
         if found is None and table.name.startswith("messages_"):
             continue  # a month without messages
+        assert found, table.name
         row = found[0]
         insert = table.statement(
             "INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_record(NULL::{table}, %s::json)"
