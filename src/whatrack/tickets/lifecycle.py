@@ -2,7 +2,7 @@
 
 One open ticket per contact and number. It expires `days` after it was last alive (opened, last message, reopened),
 by the message's time when one arrives, by the clock in a sweep. A message that falls in an expired ticket's life, or
-before it, belongs to that ticket, however late it comes.
+before it, belongs to that ticket, however late it comes; a person's earliest message is when the ticket began.
 """
 
 from collections.abc import Callable, Iterable
