@@ -139,6 +139,7 @@ def is_filtered(ask: Ask) -> bool:
 def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True) -> dict[str, Any]:
     """Everything that the statements of sums.py want. zone: take every account's days in this one. spend: or leave it out."""
     zones = {account.ref: zone or account.zone for account in scope.accounts}
+    spans = {name: periods.span(ask.since, ask.until, name) for name in {*zones.values()}}
     cut = periods.buckets(ask.since, ask.until, {scope.zone, *zones.values()})
     first, last = cut.of_zone[scope.zone]
     digits = minor_digits(scope.currency)
@@ -159,7 +160,10 @@ def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = Tru
         "refs": [account.ref for account in scope.accounts],
         "first_buckets": [cut.of_zone[zones[account.ref]][0] for account in scope.accounts],
         "last_buckets": [cut.of_zone[zones[account.ref]][1] for account in scope.accounts],
+        "begins": [spans[zones[account.ref]][0] for account in scope.accounts],
+        "ends": [spans[zones[account.ref]][1] for account in scope.accounts],
         "in_scope": [account.ref in asked for account in scope.accounts],
+        "digits": [account.digits for account in scope.asked],
         "text": ask.text.strip() or None,
         "ranks": [RANKS[status] for status in ask.statuses] or None,
         "campaigns": campaigns or None,
@@ -206,19 +210,20 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account]) -> dict[s
         for ref, since, until, slot in whole
         for size, first, last in rollups.blocks(rollups.number(since), rollups.number(until))
     ]
+    factors = list(slots)
+    blocks = [(*piece, factors[piece[4]]) for piece in pieces if piece[1] > 1]
     days = [
-        (ref, rollups.day_of(first), rollups.day_of(last), slot)
+        (ref, rollups.day_of(first), rollups.day_of(last), slot, factors[slot])
         for ref, size, first, last, slot in pieces
         if size == 1
     ]
+    abroad = [(*piece, factors[piece[5]]) for piece in foreign]
     return {
-        "factors": list(slots),
+        "factors": factors,
         **_columns("a", ("account", "first", "last", "slot"), whole),
-        **_columns(
-            "b", ("account", "size", "first", "last", "slot"), [piece for piece in pieces if piece[1] > 1]
-        ),
-        **_columns("d", ("account", "first", "last", "slot"), days),
-        **_columns("f", ("account", "currency", "scale", "first", "last", "slot"), foreign),
+        **_columns("b", ("account", "size", "first", "last", "slot", "factor"), blocks),
+        **_columns("d", ("account", "first", "last", "slot", "factor"), days),
+        **_columns("f", ("account", "currency", "scale", "first", "last", "slot", "factor"), abroad),
     }
 
 

@@ -13,23 +13,10 @@ from whatrack.roi import periods
 from whatrack.roi import scope as scopes
 from whatrack.roi.answers import Behind, Day, RowKind, Salesperson, Times
 from whatrack.roi.ask import Ask
+from whatrack.roi.events import ANY_AD, EACH_AD, FACTS, GIVEN_BACK, MARKED, REFUNDED, SOLD, counted
 from whatrack.roi.metrics import Amounts
 from whatrack.roi.scope import Scope
-from whatrack.roi.sums import (
-    ALLOWED,
-    ALLOWED_ACCOUNTS,
-    ALLOWED_KEYS,
-    ANY_AD,
-    EACH_AD,
-    FACTS,
-    GIVEN_BACK,
-    KEYS,
-    MARKED,
-    REFUNDED,
-    SCOPE,
-    SOLD,
-    counted,
-)
+from whatrack.roi.sums import ALLOWED, ALLOWED_ACCOUNTS, ALLOWED_KEYS, KEYS, SCOPE
 from whatrack.units import from_minor
 
 EVERYTHING: LiteralString = ""
