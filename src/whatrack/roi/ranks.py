@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import msgspec
 
 from whatrack.db import Connection
-from whatrack.roi.events import COLUMNS_OF_EVENTS, EVENTS, MARKED, UNION
+from whatrack.roi.events import BLOCKS, BY_CLICK, BY_SALE, COLUMNS_OF_EVENTS, EVENTS, MARKED, UNION
 from whatrack.roi.sums import (
     ALLOWED,
     ALLOWED_KEYS,
@@ -46,6 +46,13 @@ TOLD: dict[str, LiteralString] = {
     "fees": f"""CASE WHEN e.sold_at IS NOT NULL THEN coalesce(e.revenue, 0) * (%(fee_rates)s::float8[])[{COST_OF}]
         + e.sales * (%(fee_fixed)s::float8[])[{COST_OF}] END""",
 }  # fmt: skip
+REVENUE: LiteralString = "CASE WHEN s.currency = %(currency)s THEN s.revenue ELSE 0 END"
+SUMMED_TOLD: dict[str, LiteralString] = {
+    "conversations": "s.conversations::float8", "with_clid": "s.with_clid::float8", "leads": "s.leads::float8",
+    "qualified": "s.qualified::float8", "sales": "s.sales::float8", "valueless": "s.valueless::float8", "revenue": f"({REVENUE})::float8",
+    "product_cost": f"({REVENUE}) * (%(product_rates)s::float8[])[p.cost + 1] + s.sales * (%(product_fixed)s::float8[])[p.cost + 1]",
+    "fees": f"({REVENUE}) * (%(fee_rates)s::float8[])[p.cost + 1] + s.sales * (%(fee_fixed)s::float8[])[p.cost + 1]",
+}  # fmt: skip
 NOT_IN_IT: LiteralString = "NULL::float8"
 PLACES: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(begins)s::timestamptz[], %(ends)s::timestamptz[], %(in_scope)s::bool[]) AS acc (ref, begins, ends, in_scope)
@@ -70,7 +77,10 @@ PARTS: LiteralString = """
     LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = x.day
     UNION ALL
     SELECT e.ad_ref, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
-    FROM ({events}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends"""
+    FROM ({events}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
+    UNION ALL
+    SELECT s.ad_ref, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
+    {of_blocks} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""
 SUMMED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
 OF_ADS: LiteralString = """
 grouped AS MATERIALIZED (SELECT ad_ref AS key, {summed} FROM ({parts}) AS part {allowed} GROUP BY 1 {having})"""
@@ -78,7 +88,8 @@ OF_PARENTS: LiteralString = """
 by_ad AS (SELECT ad_ref, {summed} FROM ({parts}) AS part GROUP BY 1),
 grouped AS MATERIALIZED (
     SELECT * FROM (SELECT coalesce(m.{parent}, '') AS key, {summed}
-        FROM by_ad JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = by_ad.ad_ref GROUP BY 1 {having}) AS parents {allowed}
+        FROM by_ad JOIN (SELECT ref, {parent} FROM meta_ads WHERE organization_id = %(organization)s OFFSET 0) AS m ON m.ref = by_ad.ad_ref
+        GROUP BY 1 {having}) AS parents {allowed}
 )"""
 PARENTS: dict[str, LiteralString] = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id"}
 ANY_ROW: LiteralString = "HAVING sum(found) > 0 OR sum(told) <> 0"
@@ -118,6 +129,8 @@ class Ranking(msgspec.Struct, frozen=True):
             told=_each(TOLD, needed),
             events=UNION.join(events for events, _ in EVENTS[self.by_click]),
             columns=COLUMNS_OF_EVENTS,
+            blocks=_each(SUMMED_TOLD, needed),
+            of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),
         )
         shape = OF_ADS if self.level == "ad" else OF_PARENTS
         grouped = shape.format(

@@ -50,7 +50,7 @@ async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
         found = await _read(conn, about, ask, ads=ads)
         return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found, ads=ads))
     everything = await _of_accounts(conn, about, ask)
-    keys, count = await ranks.page(conn, _ranking(ask), scope.values(about, ask))
+    keys, count = await ranks.page(conn, _ranking(ask), scope.values(about, ask, summed=True))
     rows = await _shown(conn, about, ask, keys)
     unrated = everything.unrated + sum(row[2] for row in rows)
     return msgspec.structs.replace(everything, rows=rows, count=count, unrated=unrated)
@@ -127,7 +127,7 @@ async def _read(
         descending=ask.descending,
         of_ads=ads is not None,
     )
-    values = scope.values(about, ask, zone=zone, spend=spend) | {"ads": ads}
+    values = scope.values(about, ask, zone=zone, spend=spend, summed=ads is None) | {"ads": ads}
     return _found(about, await sums.read(conn, statement, values))
 
 

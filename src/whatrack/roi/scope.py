@@ -14,7 +14,7 @@ from whatrack.db import Connection
 from whatrack.errors import bad_value
 from whatrack.insights import rollups
 from whatrack.roi import costs as cost_rules
-from whatrack.roi import periods
+from whatrack.roi import hours, periods
 from whatrack.roi.ask import Ask, Status
 from whatrack.roi.costs import Cost
 from whatrack.tenants import organizations
@@ -136,8 +136,13 @@ def is_filtered(ask: Ask) -> bool:
     return bool(ask.text.strip() or ask.statuses or campaigns or adsets)
 
 
-def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True) -> dict[str, Any]:
-    """Everything that the statements of sums.py want. zone: take every account's days in this one. spend: or leave it out."""
+def values(
+    scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True, summed: bool = False
+) -> dict[str, Any]:
+    """Everything that the statements of sums.py want. zone: take every account's days in this one. spend: or leave it out.
+
+    summed: tickets as sums of blocks, as far as they go; by click, sales are of no stretch of costs, so then not with several.
+    """
     zones = {account.ref: zone or account.zone for account in scope.accounts}
     spans = {name: periods.span(ask.since, ask.until, name) for name in {*zones.values()}}
     cut = periods.buckets(ask.since, ask.until, {scope.zone, *zones.values()})
@@ -145,6 +150,9 @@ def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = Tru
     digits = minor_digits(scope.currency)
     campaigns, adsets = parents(ask)
     asked = {account.ref for account in scope.asked}
+    sales = _sale_values(scope)
+    starts = sales["cost_starts"]
+    level = 1 if ask.level == "account" else 2
     return {
         "organization": scope.organization_id,
         "currency": scope.currency,
@@ -170,7 +178,10 @@ def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = Tru
         "adsets": adsets or None,
         "limit": ask.limit,
         "offset": ask.offset,
-        **_sale_values(scope),
+        **sales,
+        **hours.values(
+            cut.bounds, starts, level if summed and not (starts and ask.basis == "click") else None
+        ),
         **_spend_values(scope, ask, scope.asked if spend else []),
     }
 
