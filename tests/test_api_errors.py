@@ -268,6 +268,7 @@ async def test_the_openapi_document_is_whole_and_names_every_address(
         (f"{META}/connections/{{connection_id}}", "delete"), (f"{META}/ad-accounts", "get"), (f"{META}/ad-accounts/{{account_id}}", "get"),
         (f"{META}/ad-accounts/{{account_id}}/datasets", "get"), (f"{META}/ad-accounts/{{account_id}}/config", "put"),
         (f"{META}/deauthorize", "post"), (f"{META}/data-deletion", "post"), (f"{META}/sync", "get"), (f"{META}/sync", "post"),
+        (f"{META}/insights", "get"),
         (EVENTS, "get"), (f"{EVENTS}/{{event_id}}", "get"), (f"{EVENTS}/{{event_id}}/retry", "post"),
         (DELIVERIES, "get"), (f"{DELIVERIES}/replay", "post"), ("/healthz", "get"), ("/readyz", "get"), ("/metrics", "get"),
     }  # fmt: skip

@@ -122,13 +122,14 @@ async def tell(db: Database, world_id: object) -> None:
                SELECT a.organization_id, a.id, day, %s, '' FROM meta_ad_accounts a, generate_series(date '2026-08-01', date '2026-12-31', '1 day') AS day""",
             [NOW + timedelta(days=90)],
         )
-        # What Meta then says: each event of a connected account's ad on its day, if the click was at most a week before.
+        # What Meta then says: each event of a connected account's ad on its day, if the click was at most a week before. A click
+        # whose message named no ad was one of ours too, as Meta knows.
         await conn.execute(
             "UPDATE meta_ad_insights_daily SET meta_leads = 0, meta_purchases = 0, meta_purchase_value = 0"
         )
         await conn.execute(
             """WITH credited AS (SELECT ac.ref AS account, a.ref AS ad, (e.event_time AT TIME ZONE ac.timezone_name)::date AS day, e.event_name
-               FROM meta_conversion_events e JOIN ticket_tracking k USING (organization_id, ticket_id) JOIN meta_ads a ON a.meta_ad_id = e.meta_ad_id
+               FROM meta_conversion_events e JOIN ticket_tracking k USING (organization_id, ticket_id) JOIN meta_ads a ON a.meta_ad_id = coalesce(e.meta_ad_id, '100')
                JOIN meta_ad_accounts ac ON ac.ad_account_id = 'act_' || a.meta_account_id
                WHERE e.status = 'SENT' AND e.event_time - k.last_touch_at <= interval '168 hours')
                INSERT INTO meta_ad_insights_daily (organization_id, account_ref, day, ad_ref, spend, impressions, reach, clicks, link_clicks, conversations,

@@ -70,6 +70,7 @@ async def test_which_ad_lost_money_last_week(earning: Site, visit: Visit, width:
     await taps.link("Lucro", exact=True)
 
     await expect(tab).to_have_url(re.compile(r"sort=profit"))
+    await expect(tab.locator("[aria-sort=ascending]")).to_contain_text("Lucro")
     found = [value for value in await profits(tab) if value < 0]
     assert found
     assert found == sorted(found)
@@ -87,6 +88,7 @@ async def test_why_meta_says_another_number(earning: Site, visit: Visit, width: 
     await taps.link("Conciliação com a Meta")
 
     sales = tab.get_by_role("region", name="Vendas")
+    await expect(sales.get_by_text("Compras segundo a Meta")).to_be_visible()
     counts = [_signed(text) for text in await sales.locator("tbody td:nth-child(2)").all_inner_texts()]
     meta = _signed(await sales.locator("tfoot td").first.inner_text())
     assert counts[0] == len(SALES)
@@ -219,6 +221,7 @@ async def test_rows_open_level_by_level_and_the_address_is_the_state(earning: Si
     await tab.goto("/roi?level=account&period=14")
     await tab.locator("a.row-name", has_text="Clínica Sorriso Manaus").click()
     await expect(tab.get_by_text("Dentro de")).to_be_visible()
+    await expect(tab.locator("a.row-name")).to_have_text(["Mensagens WhatsApp"])
     names = [name.strip() for name in await tab.locator("a.row-name").all_inner_texts()]
     assert names == ["Mensagens WhatsApp"]
     address = tab.url

@@ -102,6 +102,11 @@ SITE_ROWS = (
     b"""INSERT INTO roi_ticket_sums VALUES (%(organization)s, false, 0, 1, 1, 0, -1, 'BRL', 1, 0, 0, 0, 0, 0, 0)""",
     b"""INSERT INTO cost_settings (organization_id, id, kind, created_at, actor) VALUES (%(organization)s, %(id)s, 'fee', now(), 'system')""",
     b"""INSERT INTO fx_rates VALUES (%(organization)s, 'USD', 'BRL', '2026-11-01', 5, 'entered', now(), 'system')""",
+    b"""INSERT INTO report_links (organization_id, id, token_hash, title, question, created_by, expires_at)
+        VALUES (%(organization)s, %(id)s, sha256(uuid_send(%(id)s)), 'Cliente', '', 'system', now())""",
+    b"""INSERT INTO report_subscriptions (organization_id, user_id, due_at) VALUES (%(organization)s, %(person)s, now())""",
+    b"""INSERT INTO report_columns (organization_id, user_id, columns) VALUES (%(organization)s, %(person)s, '{spend}')""",
+    b"""INSERT INTO report_targets VALUES (%(organization)s, 3)""",
     b"""INSERT INTO oauth_states (organization_id, hash, bound_to, expires_at)
         VALUES (%(organization)s, 'x', 'x', now())""",
 )
@@ -134,7 +139,7 @@ async def site_rows(db: Database, shop: Shop, ticket: UUID) -> None:
         )
         await members.put(conn, shop.id, person.id, "owner")
         await audit.record(conn, shop.id, person.actor, "sign_in", "ticket")
-        names = {"organization": shop.id, "id": new_id(), "ticket": ticket}
+        names = {"organization": shop.id, "id": new_id(), "ticket": ticket, "person": person.id}
         for statement in SITE_ROWS:
             await conn.execute(statement, names)
 

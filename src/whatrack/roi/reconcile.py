@@ -41,7 +41,7 @@ CREDIT: LiteralString = "interval '168 hours'"  # Meta's click window
 
 # A ticket and what Meta was told of it. told_day: on which Meta counts it.
 EVENT: LiteralString = f"""
-    SELECT e.ticket_id, e.status, e.sent_at, e.event_time, e.value, e.currency, ac.ref AS told_ref,
+    SELECT e.ticket_id, e.status, e.sent_at, e.event_time, e.value, e.currency, e.meta_ad_id, ac.ref AS told_ref,
         (e.event_time AT TIME ZONE ac.timezone_name)::date AS told_day, ac.id AS account_id,
         e.event_time - coalesce((SELECT max(h.touched_at) FROM meta_attribution_history h WHERE h.organization_id = e.organization_id
             AND h.ticket_id = e.ticket_id AND h.new_ctwa_clid = e.ctwa_clid), k.last_touch_at) > {CREDIT} AS is_late
@@ -65,7 +65,7 @@ WITH {SCOPE}, {MARKED}, mine AS (
 judged AS (
     SELECT DISTINCT ON (p.ticket_id) p.ticket_id, p.count, p.value, CASE
         WHEN p.ad_ref IN (-1, -2) THEN 'organic'
-        WHEN p.ad_ref = -3 AND e.status = 'SENT' AND NOT e.is_late THEN NULL
+        WHEN p.ad_ref = -3 AND e.meta_ad_id IS NULL AND e.status = 'SENT' AND NOT e.is_late THEN NULL
         WHEN p.account_ref IS NULL THEN 'unconnected'
         WHEN e.ticket_id IS NULL THEN 'not_owed'
         WHEN e.status = 'SKIPPED_DUPLICATE_LEAD' THEN 'duplicate'

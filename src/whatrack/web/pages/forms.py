@@ -12,6 +12,7 @@ from whatrack.web.pages.words import said
 
 T = TypeVar("T")
 UNWRITABLE = "\0"
+MOST_BYTES = 500_000  # of one field
 PASSWORDS = ("password", "again", "current", "code", "token", "access_token")  # never sent back
 
 
@@ -106,6 +107,5 @@ def _written(value: str) -> str:
 
 
 async def sent_form(request: Request) -> Form:
-    """The form in the request's body: no files, at most 100 fields."""
-    async with request.form(max_files=0, max_fields=100, max_part_size=100_000) as sent:
-        return Form(sent)
+    """The form in the request's body: at most 100 fields; a file in it is left to whoever asks for it."""
+    return Form(await request.form(max_files=1, max_fields=100, max_part_size=MOST_BYTES))

@@ -75,7 +75,7 @@ async def enter(request: Request, db: Db, who: Admin) -> Response:
 @router.post("/import")
 async def import_sheet(request: Request, db: Db, who: Admin) -> Response:
     """Many rates from a CSV: a day, a currency and a rate in each line."""
-    async with request.form(max_files=1, max_fields=10, max_part_size=SHEET_BYTES) as sent:
+    async with request.form() as sent:  # read before, when the visitor was looked up
         sheet = sent.get("sheet")
         text = _text(await sheet.read(SHEET_BYTES + 1)) if isinstance(sheet, UploadFile) else ""
         text = text or str(sent.get("lines", ""))

@@ -4,6 +4,7 @@ import hashlib
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
+from math import floor
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -126,7 +127,7 @@ def ago(value: datetime | None, now: datetime) -> str:
     """há 4 minutos."""
     if value is None:
         return UNKNOWN
-    seconds = int((value - now).total_seconds())
+    seconds = floor((value - now).total_seconds())  # a moment ago is past, however short
     whole = seconds - seconds % 60 if abs(seconds) > 3600 else seconds  # minutes will do: fewer to write anew
     return _distance(whole, i18n.language.get())
 
