@@ -91,6 +91,7 @@ CATALOG: LiteralString = "JOIN meta_ads m ON m.organization_id = %(organization)
 CATALOG_OF_TICKETS: LiteralString = (
     "LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref"
 )
+CATALOG_OF_ADS: LiteralString = " AND m.ref = ANY(%(ads)s)"
 NO_CATALOG: LiteralString = ""
 KEYS: dict[str, tuple[LiteralString, LiteralString]] = {  # of spent, of counted
     "account": ("s.account_ref", "c.account_ref"),
@@ -234,11 +235,13 @@ class Statement(msgspec.Struct, frozen=True):
             bucket=MANY_BUCKETS if self.zones else ONE_BUCKET,
             costs=self.costs,
         )
+        of_parents = self.level in ("campaign", "adset")
+        only = CATALOG_OF_ADS if self.of_ads else EVERYTHING
         joined = JOINED.format(
             spent_key=spent_key,
             counted_key=counted_key,
-            spent_catalog=CATALOG if self.level in ("campaign", "adset") else NO_CATALOG,
-            counted_catalog=CATALOG_OF_TICKETS if self.level in ("campaign", "adset") else NO_CATALOG,
+            spent_catalog=CATALOG + only if of_parents else NO_CATALOG,
+            counted_catalog=CATALOG_OF_TICKETS + only if of_parents else NO_CATALOG,
             every=EVERY_ACCOUNT if by_account and not self.spent_only else NO_MORE,
         )
         grouped = GROUPED.format(
