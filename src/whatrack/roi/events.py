@@ -157,8 +157,9 @@ COUNTED_ARM: LiteralString = """
 BLOCKS: LiteralString = """
     FROM unnest(%(s_hours)s::smallint[], %(s_first)s::int[], %(s_last)s::int[], %(s_bucket)s::int[], %(s_cost)s::int[], %(s_from)s::timestamptz[])
         AS p (hours, first, last, bucket, cost, begins)
-    JOIN roi_ticket_sums s ON s.organization_id = %(organization)s AND s.by_click = {by_click} AND s.level = %(s_level)s
-        AND s.hours = p.hours AND s.block BETWEEN p.first AND p.last"""
+    CROSS JOIN LATERAL (
+        SELECT * FROM roi_ticket_sums s WHERE s.organization_id = %(organization)s AND s.by_click = {by_click} AND s.level = %(s_level)s
+            AND s.hours = p.hours AND s.block BETWEEN p.first AND p.last OFFSET 0) AS s"""
 COUNTED_BLOCKS: LiteralString = f"""
     SELECT s.ad_ref, nullif(s.account_ref, 0), p.bucket, p.cost, sum(s.leads), sum(s.conversations), sum(s.with_clid), sum(s.qualified),
         sum(s.sales), sum(s.valueless), (sum(s.revenue) FILTER (WHERE s.currency = %(currency)s))::bigint, NULL::bigint, NULL::bigint
