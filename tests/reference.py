@@ -33,6 +33,8 @@ def world(messages: list[Row], *, days: int, now: Any, swept: bool = False) -> R
             ticket = opened(tickets, person, message)
         if ticket is not None:
             ticket["messages"].append(message["wamid"])
+            if message["origin"] == "inbound" and began(tickets, ticket, message["at"], days):
+                ticket["opened"] = message["at"]
             if message["origin"] == "inbound" and message["referral"]:
                 touched(ticket, message)
     for ticket in tickets:
@@ -141,6 +143,17 @@ def ticket_of(tickets: list[Row], person: Row, message: Row, days: int, now: Any
         if ticket["closed"] > now and not still:
             ticket.update(status="open", reason=None, closed=None)
     return ticket
+
+
+def began(tickets: list[Row], ticket: Row, at: Any, days: int) -> bool:
+    """Whether an earlier message is the ticket's first: within a life before it, after the one before it was over."""
+    before = [
+        each for each in tickets
+        if each["person"] is ticket["person"] and each["number"] == ticket["number"] and each is not ticket
+        and each["reason"] != "MERGED" and each["opened"] <= ticket["opened"]
+    ]  # fmt: skip
+    is_near = at < ticket["opened"] <= at + timedelta(days=days)
+    return is_near and all(each["closed"] is not None and each["closed"] < at for each in before)
 
 
 def in_time(ticket: Row) -> tuple[Any, Any, int]:

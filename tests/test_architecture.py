@@ -342,3 +342,30 @@ def test_documented_writers_are_read_from_the_table_alone():
     schema = "| table | writer | row |\n|---|---|---|\n| contacts | contacts/ | A person. |\n| `stages` | `tickets/` | A column. |\n"
 
     assert documented_writers(schema) == {"contacts": "contacts", "stages": "tickets"}
+
+
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+PAGES = [SCHEMA.parents[1] / "README.md", *sorted(SCHEMA.parent.rglob("*.md"))]
+
+
+def test_a_decision_has_a_number_of_its_own_and_says_it():
+    pages = sorted((SCHEMA.parent / "decisions").glob("*.md"))
+
+    numbers = [int(page.name[:4]) for page in pages]
+    assert len(numbers) == len(set(numbers))
+    titles = [re.match(r"# (\d+)", page.read_text(encoding="utf-8")) for page in pages]
+    assert [title and int(title[1]) for title in titles] == numbers
+
+
+def test_a_link_of_a_page_leads_somewhere_and_to_the_decision_it_names():
+    links = [
+        (page.name, *found)
+        for page in PAGES
+        for found in re.findall(r"\[([^\]]*)" + LINK.pattern, page.read_text(encoding="utf-8"))
+    ]
+
+    assert len(links) > 10
+    folders = {page.name: page.parent for page in PAGES}
+    assert [each for each in links if not (folders[each[0]] / each[2]).exists()] == []
+    numbered = [each for each in links if re.fullmatch(r"\d{4}", each[1])]
+    assert [each for each in numbered if f"decisions/{each[1]}-" not in each[2]] == []

@@ -56,6 +56,17 @@ SECRETS = {
     "WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN,
 }
 PATIENCE_S = 60.0
+# A profile whose token died and that no key of ours sealed, an account that is on without a dataset, and no spend of it.
+ILL = (
+    b"""INSERT INTO meta_connections (organization_id, id, fb_user_id, fb_user_name, access_token, token_app_id, status, status_reason,
+            checked_at, check_after, list_after, created_by)
+        VALUES (%(organization)s, gen_random_uuid(), '1', 'Ana', 'x', '1', 'EXPIRED', 'password_changed', now(), now(), now(), 'system')""",
+    b"""INSERT INTO meta_ad_accounts (organization_id, id, ad_account_id, ad_account_name, account_status, currency, timezone_name,
+            is_active, seen_at)
+        VALUES (%(organization)s, gen_random_uuid(), 'act_1', 'Conta', 1, 'BRL', 'UTC', true, now())""",
+    b"""INSERT INTO insight_accounts (organization_id, account_id, next_at, reason)
+        SELECT organization_id, id, now(), 'no_profile' FROM meta_ad_accounts WHERE organization_id = %(organization)s""",
+)
 
 # To import everything takes a second or two of CPU, and to take it down again half of one; so one process imports, each
 # command is a fork of that one, and ends without tidying up its modules.
@@ -385,6 +396,44 @@ async def test_every_command_prints_for_people_and_with_json_for_programs(
         assert queued == {"queued": 0}  # what waits already is not queued twice
 
 
+async def test_doctor_says_what_works_and_what_a_person_has_to_do(
+    whatrack: Commands, db: Database, conninfo: str
+):
+    where = {"DATABASE_URL": url_of(conninfo), **SECRETS}
+    shop = await make_shop(db)
+    await process(db, body(change(shop.number, message())), b"not json")
+
+    well, told = whatrack("doctor", **where), whatrack("doctor", "--json", **where)
+
+    assert (well.code, well.err, told.code) == (0, "", 0), well.out
+    assert f"ok    number      {shop.organization.slug}: " in well.out
+    states = {each["check"]: each["state"] for each in told.json["checks"]}
+    good = dict.fromkeys(("webhooks", "key", "disk", "database", "partitions", "queue", "number"), "ok")
+    assert states == {**good, "facebook": "warning", "deliveries": "warning"}
+
+    async with db.tenant(shop.id) as conn:
+        for statement in ILL:
+            await conn.execute(statement, {"organization": shop.id})
+    ill = whatrack("doctor", "--json", **{**where, "WHATSAPP_APP_SECRET": ""})
+
+    assert (ill.code, ill.json["ok"]) == (1, False)
+    broken = {each["check"]: each["detail"] for each in ill.json["checks"] if each["state"] == "broken"}
+    assert broken.keys() == {"webhooks", "key", "profile", "dataset", "spend"}
+    assert "password_changed" in broken["profile"]
+    assert "no_profile" in broken["spend"]
+    assert "earlier key" in broken["key"]
+
+
+def test_doctor_makes_no_database_and_names_one_that_is_out_of_reach(whatrack: Commands, tmp_path: Path):
+    nowhere = whatrack("doctor", WHATRACK_DATA_DIR=str(tmp_path / "none"))
+    away = whatrack("doctor", DATABASE_URL="postgresql://a:b@127.0.0.1:1/c")
+
+    assert (nowhere.code, away.code, nowhere.err, away.err) == (1, 1, "", "")
+    assert "FAIL  database    there is none" in nowhere.out
+    assert not (tmp_path / "none").exists()
+    assert "FAIL  database    DATABASE_URL: the server cannot be reached" in away.out
+
+
 def test_help_and_version_need_no_settings(whatrack: Commands):
     helped = [
         whatrack(*arguments, DATABASE_URL="nonsense")
@@ -393,7 +442,7 @@ def test_help_and_version_need_no_settings(whatrack: Commands):
     version = whatrack("--version")
 
     assert [each.code for each in (*helped, version)] == [0] * 5
-    for command in ("serve", "work", "demo", "migrate", "replay", "org", "number", "api-key"):
+    for command in ("serve", "work", "demo", "doctor", "migrate", "replay", "org", "number", "api-key"):
         assert re.search(rf"^  {command} ", helped[0].out, re.MULTILINE)
     assert re.fullmatch(r"whatrack, version \d+\.\d+\.\d+\n", version.out)
 

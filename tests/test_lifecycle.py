@@ -43,8 +43,11 @@ class Desk:
 
     def says(self, at: float, *, number: str = NUMBER, who: UUID = ANA, touched: bool = False) -> Ticket:
         """An inbound message: the ticket it belongs to."""
-        placed = self.tickets.place(who, number, day(at), NOW, LIFE)
-        return placed or self.tickets.open_new(ORGANIZATION, who, number, day(at), RULES, touched=touched)
+        ticket = self.tickets.place(who, number, day(at), NOW, LIFE)
+        if ticket is None:
+            ticket = self.tickets.open_new(ORGANIZATION, who, number, day(at), RULES, touched=touched)
+        self.tickets.began(ticket, day(at), LIFE)
+        return ticket
 
     def answers(self, at: float) -> Ticket | None:
         """An echo of the business."""
@@ -103,7 +106,62 @@ def test_an_older_message_does_not_turn_back_the_tickets_clock():
 
     desk.says(5)
 
-    assert (opened.opened_at, opened.last_message_at, opened.active_at) == (day(10), day(10), day(10))
+    assert (opened.last_message_at, opened.active_at) == (day(10), day(10))
+
+
+def test_a_first_message_that_comes_late_is_when_the_ticket_began():
+    desk = Desk()
+    opened = desk.says(10)
+
+    desk.says(9)
+    desk.says(9.5)
+
+    assert (opened.opened_at, opened.changed) == (day(9), True)
+
+
+@pytest.mark.parametrize(
+    ("at", "began"),
+    [
+        pytest.param(10, 10, id="a life before"),
+        pytest.param(9.9, 40, id="more than a life before"),
+    ],
+)
+def test_a_message_from_another_time_does_not_date_the_ticket(at: float, began: float):
+    desk = Desk()
+    opened = desk.says(40)
+
+    assert desk.says(at) is opened
+    assert opened.opened_at == day(began)
+
+
+@pytest.mark.parametrize(("at", "began"), [(19.9, 25), (20, 25), (20.1, 20.1)])
+def test_a_ticket_does_not_begin_before_the_one_before_it_was_over(at: float, began: float):
+    desk = Desk()
+    desk.wins(desk.says(0), 20)
+    opened = desk.says(25)
+
+    assert desk.says(at) is opened
+    assert opened.opened_at == day(began)
+
+
+def test_an_echo_does_not_date_a_ticket():
+    desk = Desk()
+    opened = desk.says(10)
+
+    assert desk.answers(9) is opened
+    assert opened.opened_at == day(10)
+
+
+async def test_a_lead_is_dated_by_its_first_message_however_late_that_comes(db: Database):
+    shop = await make_shop(db)
+    for at, wamid in ((NOON, "wamid.second"), (NOON - timedelta(hours=13), "wamid.first")):
+        await arrive(db, body(change(shop.number, message(PHONE, wamid=wamid, at=at, referral=ad("1202")))))
+        await process(db)
+
+    (found,) = await tickets(db)
+    assert found["opened_at"] == NOON - timedelta(hours=13)
+    assert found["first_touch_at"] == found["opened_at"], "the report's conversations go by both"
+    assert (await rows(db, "SELECT opened_at FROM ticket_facts"))[0]["opened_at"] == found["opened_at"]
 
 
 def test_an_echo_opens_nothing_and_keeps_an_open_ticket_alive():

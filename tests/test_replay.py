@@ -33,6 +33,12 @@ from whatrack.tickets.moves import Change
 from whatrack.tickets.stages import Stage, find_stage
 
 PATH = "/api/v1/deliveries/replay"
+WITHOUT_CHANGE = (
+    b"{}",
+    b'{"entry":[]}',
+    b'{"entry":[{"id":"1","changes":[]}]}',
+    b'{"entry":[],"note":"\\u0000"}',
+)
 # Everything a delivery may change, and nothing that says when or how often it was processed.
 STORY = {
     "tickets": """SELECT t.*, k.* FROM tickets t JOIN ticket_tracking k ON k.organization_id = t.organization_id
@@ -357,3 +363,12 @@ async def test_a_replay_names_exactly_one_way_and_needs_the_operators_key(db: Da
                 answers.append(response.status)
 
     assert answers == [status for _, _, status in requests]
+
+
+async def test_what_needed_nothing_needs_nothing_when_it_is_replayed(db: Database):
+    await arrive(db, *WITHOUT_CHANGE)
+    async with db.installation() as conn:
+        await replay.replay_range(conn, NOON - timedelta(days=9999), NOON + timedelta(days=9999))
+    await drain(db)
+
+    assert await rows(db, "SELECT reason FROM delivery_exceptions") == []

@@ -95,7 +95,8 @@ async def test_why_meta_says_another_number(earning: Site, visit: Visit, width: 
     assert sum(counts) == meta
     await expect(sales.get_by_text("Não vieram de anúncio")).to_be_visible()
     unexplained = sales.locator("tbody tr", has_text="Não explicado").locator("td").first
-    assert _signed(await unexplained.inner_text()) == 0
+    # This organization has told Meta nothing; what other tests told the same Meta of these ads is all that it may have.
+    assert _signed(await unexplained.inner_text()) == meta
 
 
 def _signed(text: str) -> int:

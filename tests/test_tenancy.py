@@ -236,6 +236,7 @@ async def test_rows_cannot_be_written_for_or_given_to_another_organization(
             found = await first(conn, query, theirs.id)
         if found is None and table.name.startswith("messages_"):
             continue  # a month without messages
+        assert found, table.name
         row = found[0]
         insert = table.statement(
             "INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_record(NULL::{table}, %s::json)"

@@ -102,6 +102,7 @@ def _ticket_of(desk: Desk, message: Incoming, contact_id: UUID) -> Ticket | None
             touched=touch is not None,
         )
         desk.trackings[ticket.id] = Tracking(message.organization_id, ticket.id, is_new=True)
+    desk.tickets.began(ticket, message.sent_at, rules.days)
     if touch is not None:
         decision = credit(desk.trackings[ticket.id], touch)
         desk.decisions.append(decision)

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from whatrack import demo as sample
 from whatrack import flow, installation
-from whatrack.cli import keys, listing, people
+from whatrack.cli import doctor, keys, listing, people
 from whatrack.cli.common import as_json, find_organization, run, say, start
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Connection, Database
@@ -270,6 +270,7 @@ def api_key_create(slug: str | None, role: str | None, operator: bool, name: str
     say(as_json, {"id": str(key_id), "key": key}, f"{key}\n\nKeep it now: it is not shown again.")
 
 
+cli.add_command(doctor.doctor)
 cli.add_command(people.user)
 cli.add_command(keys.reseal)
 org.add_command(listing.orgs)

@@ -10,7 +10,10 @@ from whatrack.meta.webhook import Undecodable
 
 
 async def route(conn: Connection, claimed: Claim) -> tuple[set[RowKey], set[RowKey]]:
-    """Send each claimed delivery where it belongs; answers (moved, failed) rows for the settlement."""
+    """Send each claimed delivery where it belongs; answers (moved, failed) rows for the settlement.
+
+    A body without any change is done: the intake queues none, but a replay may.
+    """
     moved: set[RowKey] = set()
     failed: set[RowKey] = set()
     wanted = {(each.id, each.route): _routes(each) for each in claimed.deliveries}
@@ -41,7 +44,7 @@ def _routes(delivery: Delivery) -> set[str] | Failure:
     if delivery.route:
         return {delivery.route}
     try:
-        return webhook.routes(delivery.body) or Failure(delivery, "no_change", "the body holds no change")
+        return webhook.routes(delivery.body)
     except Undecodable as error:
         return Failure(delivery, "not_a_webhook" if error.is_json else "not_json", str(error))
 

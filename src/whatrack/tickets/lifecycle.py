@@ -2,7 +2,7 @@
 
 One open ticket per contact and number. It expires `days` after it was last alive (opened, last message, reopened),
 by the message's time when one arrives, by the clock in a sweep. A message that falls in an expired ticket's life, or
-before it, belongs to that ticket, however late it comes.
+before it, belongs to that ticket, however late it comes; a person's earliest message is when the ticket began.
 """
 
 from collections.abc import Callable, Iterable
@@ -105,6 +105,22 @@ class Tickets:
         )
         self._file(ticket)
         return ticket
+
+    def began(self, ticket: Ticket, at: datetime, days: int) -> None:
+        """A person wrote this, perhaps before what opened the ticket but later to arrive: then the ticket began with it.
+
+        Not when a whole life lies between, nor when the contact's ticket before it was not over yet: that was another talk.
+        """
+        if at >= ticket.opened_at or ticket.opened_at - at > timedelta(days=days):
+            return
+        before = (
+            other
+            for other in self.closed.get(ticket.contact_id, ())
+            if other is not ticket and other.phone_number_id == ticket.phone_number_id
+            if other.close_reason != "MERGED" and other.opened_at <= ticket.opened_at
+        )
+        if all(other.closed_at is not None and other.closed_at < at for other in before):
+            ticket.opened_at, ticket.changed = at, True
 
     def close(self, ticket: Ticket, reason: str, at: datetime) -> None:
         """Close an open ticket."""

@@ -41,11 +41,11 @@ FROM unnest(%(organization_id)b, %(id)b, %(contact_id)b, %(phone_number_id)b, %(
 # written, and the batch is decided anew. A message that changes the status makes a new version; others do not.
 UPDATE: LiteralString = """
 UPDATE tickets t SET contact_id = n.contact_id, status = n.status, close_reason = n.close_reason, follow_up = n.follow_up,
-    last_message_at = n.last_message_at, active_at = n.active_at, closed_at = n.closed_at, updated_at = %(now)s,
+    opened_at = n.opened_at, last_message_at = n.last_message_at, active_at = n.active_at, closed_at = n.closed_at, updated_at = %(now)s,
     version = t.version + (t.status <> n.status)::int
-FROM unnest(%(organization_id)b, %(id)b, %(contact_id)b, %(status)b, %(close_reason)b, %(follow_up)b, %(last_message_at)b,
-            %(active_at)b, %(closed_at)b, %(version)b)
-    AS n (organization_id, id, contact_id, status, close_reason, follow_up, last_message_at, active_at, closed_at, version)
+FROM unnest(%(organization_id)b, %(id)b, %(contact_id)b, %(status)b, %(close_reason)b, %(follow_up)b, %(opened_at)b,
+            %(last_message_at)b, %(active_at)b, %(closed_at)b, %(version)b)
+    AS n (organization_id, id, contact_id, status, close_reason, follow_up, opened_at, last_message_at, active_at, closed_at, version)
 WHERE t.organization_id = n.organization_id AND t.id = n.id AND t.version = n.version
 """
 # The merged contact's tickets that the batch did not load.

@@ -44,7 +44,7 @@ async def readyz(request: Request, response: Response, check: str = "") -> dict[
     PARTITION_DAYS.set(body["partition_days_ahead"])
     QUEUE_LAG.set(body["drain_lag_seconds"])
     if body["partition_days_ahead"] < days.MIN_DAYS_AHEAD:
-        body["status"] = "delivery partitions are missing: run a worker, or `whatrack migrate`"
+        body["status"] = "delivery partitions are missing: run `whatrack work`, or start this again"
     elif check == "drain" and body["drain_lag_seconds"] > MAX_LAG_S:
         body["status"] = "the drain is behind: run more `whatrack work`"
     if body["status"] != "ok":

@@ -48,7 +48,7 @@ def _described(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 # How the API's description names them: of every operation, of one thing, of a change.
 OF_EVERY, OF_ONE, OF_CHANGE = _described(401, 403, 422, 503), _described(404), _described(409)
-TOO_SOON = _described(429)
+TOO_SOON, UNSIGNED = _described(429), _described(400)
 
 
 def problem(

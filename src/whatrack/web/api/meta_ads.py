@@ -23,7 +23,7 @@ from whatrack.meta.signed_request import read_signed_request
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db, Member
 from whatrack.web.connect import Desk, deletion_address
-from whatrack.web.problems import OF_CHANGE, OF_EVERY, OF_ONE
+from whatrack.web.problems import OF_CHANGE, OF_EVERY, OF_ONE, UNSIGNED
 from whatrack.web.state import TheGraph, TheKeys, TheSettings
 
 router = APIRouter(prefix="/api/v1/meta-ads", tags=["meta-ads"], responses=OF_EVERY)
@@ -278,14 +278,14 @@ async def configure_account(
     return await _account(db, who, account_id)
 
 
-@from_meta.post("/deauthorize", response_model=Done)
+@from_meta.post("/deauthorize", response_model=Done, responses=UNSIGNED)
 async def deauthorize(request: Request, db: Db, settings: TheSettings) -> Done:
     """Meta says that a person removed the app: their tokens are used no more. Signed with META_APP_SECRET."""
     await flow_connections.person_left(db, await _leaver(request, settings))
     return Done()
 
 
-@from_meta.post("/data-deletion", response_model=Deletion)
+@from_meta.post("/data-deletion", response_model=Deletion, responses=UNSIGNED)
 async def delete_data(request: Request, db: Db, settings: TheSettings) -> Deletion:
     """Meta says that a person wants their data deleted: their profiles go at once. Signed with META_APP_SECRET."""
     code = await flow_connections.forget_person(db, await _leaver(request, settings))

@@ -45,10 +45,6 @@ REASONS = {
         marked("Não diz de que número é"),
         marked("Uma mudança não traz phone_number_id nem WABA. O resto da entrega foi processado. Veja o corpo."),
     ),
-    "no_change": (
-        marked("Não há nenhuma mudança dentro"),
-        marked("É JSON, mas não tem o que um webhook da Meta traz. Veja no corpo quem pode ter enviado."),
-    ),
     "bad_change": (
         marked("Uma mudança não pôde ser lida"),
         marked("O resto da entrega foi processado. Depois de atualizar o WhaTrack, reprocesse."),
