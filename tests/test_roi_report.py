@@ -4,6 +4,7 @@ from collections import defaultdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.roi_world import CENT, SINCE, UNTIL, Truth, make_world
 from whatrack.db import Database
 from whatrack.insights import rollups
-from whatrack.roi import facts, metrics
+from whatrack.roi import facts, hours, metrics
 from whatrack.roi.answers import Report
 from whatrack.roi.ask import Ask, Within
 from whatrack.roi.report import daily, report, tickets_behind
@@ -60,9 +61,15 @@ def assert_same(mine: dict[str, Any], truth: dict[str, Any], where: object) -> N
         assert rounded(mine[name]) == rounded(truth.get(name)), (where, name)
 
 
-@pytest.mark.parametrize("followed", [True, False], ids=["followed", "all marked"])
-async def test_every_row_and_total_is_that_of_the_independent_calculation(db: Database, followed: bool):
-    world = await make_world(db)
+@pytest.mark.parametrize(
+    ("followed", "rules"),
+    [(True, True), (False, True), (True, False)],
+    ids=["followed", "all marked", "without costs"],
+)
+async def test_every_row_and_total_is_that_of_the_independent_calculation(
+    db: Database, followed: bool, rules: bool
+):
+    world = await make_world(db, rules=rules)
     if followed:
         await follow(db)
     truth = await Truth.of(db, world.shop.id)
@@ -237,4 +244,75 @@ async def test_facts_are_followed_and_equal_to_their_definition(db: Database):
 
     assert followed == defined
     assert len(followed) == 160
+    assert await sums(db, world.shop.id) == expected_sums(followed)
     assert marks == (0,)
+
+
+async def test_sums_of_tickets_follow_every_change(db: Database):
+    world = await make_world(db, seed=18)
+    await follow(db)
+    async with db.tenant(world.shop.id) as conn:
+        for change in (
+            "UPDATE ticket_tracking SET meta_ad_id = '301' WHERE meta_ad_id = '101'",
+            "UPDATE ticket_tracking SET last_touch_at = last_touch_at + interval '17 days' WHERE meta_ad_id = '201'",
+            "UPDATE tickets SET deal_value = deal_value * 2 WHERE close_reason = 'WON' AND currency = 'BRL'",
+            "UPDATE tickets SET currency = 'USD' WHERE close_reason = 'WON' AND deal_value < 1000",
+        ):
+            await conn.execute(change.encode())
+    await follow(db)
+    async with db.tenant(world.shop.id) as conn:
+        facts_now = await (await conn.execute("SELECT * FROM ticket_facts ORDER BY ticket_id")).fetchall()
+
+    assert await sums(db, world.shop.id) == expected_sums(facts_now)
+
+
+async def sums(db: Database, organization: UUID) -> dict[Any, Any]:
+    """Every sum of tickets that is not of nothing."""
+    async with db.tenant(organization) as conn:
+        rows = await (await conn.execute("SELECT * FROM roi_ticket_sums")).fetchall()
+    return {tuple(row[1:8]): list(row[8:]) for row in rows if any(row[8:])}
+
+
+def expected_sums(tickets: list[Any]) -> dict[Any, Any]:
+    """The same from the facts, one by one."""
+    found: Any = defaultdict(lambda: [0] * 7)
+    for (
+        _,
+        _,
+        ad,
+        account,
+        lead,
+        conversation,
+        clid,
+        opened,
+        touched,
+        qualified,
+        won,
+        value,
+        currency,
+    ) in tickets:
+        count = [1, conversation, conversation and clid, 0, 0, 0, 0]
+        sale = [0, 0, 0, 0, 1, value is None, value or 0]
+        whole = [
+            lead,
+            conversation,
+            conversation and clid,
+            qualified is not None,
+            *([0] * 3 if won is None else sale[4:]),
+        ]
+        events = [
+            (False, opened if lead else None, count),
+            (False, qualified, [0, 0, 0, 1, 0, 0, 0]),
+            (False, won, sale),
+            (True, touched, whole),
+        ]
+        for by_click, at, numbers in events:
+            for level, sizes in facts.SIZES.items():
+                for size in sizes if at and (level < 2 or account) else ():
+                    block = (at - hours.EPOCH) // hours.HOUR // size
+                    place = (by_click, level, size, block, (account if level else -1) if account else 0)
+                    kind = ad if level == 2 or not account else 0
+                    into = found[(*place, kind, currency)]
+                    for index, number in enumerate(numbers):
+                        into[index] += int(number)
+    return {place: numbers for place, numbers in found.items() if any(numbers)}

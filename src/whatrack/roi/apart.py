@@ -8,8 +8,9 @@ from whatrack.db import Connection
 from whatrack.roi import scope as scopes
 from whatrack.roi.answers import Apart
 from whatrack.roi.ask import Ask
+from whatrack.roi.events import FACTS, MARKED, REFUNDED
 from whatrack.roi.scope import Scope
-from whatrack.roi.sums import FACTS, KEYS, MARKED, REFUNDED, SCOPE
+from whatrack.roi.sums import KEYS, SCOPE
 from whatrack.units import from_minor
 
 NO_RATE: LiteralString = """NOT EXISTS (SELECT FROM fx_rates x WHERE x.organization_id = %(organization)s AND x.currency = {currency}

@@ -19,8 +19,9 @@ from whatrack.db import Connection
 from whatrack.roi import report as reports
 from whatrack.roi import scope as scopes
 from whatrack.roi.ask import Ask, check
+from whatrack.roi.events import FACTS, MARKED, SOLD
 from whatrack.roi.scope import Scope
-from whatrack.roi.sums import FACTS, MARKED, SCOPE, SOLD
+from whatrack.roi.sums import SCOPE
 
 Cause = Literal[
     "organic",        # no ad brought it, or a post did

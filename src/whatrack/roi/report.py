@@ -7,13 +7,12 @@ takes, `tickets_behind` the tickets that a number is made of. All read stored ro
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from whatrack.db import Connection
-from whatrack.roi import apart, metrics, named, periods, scope, series, sums
+from whatrack.roi import apart, metrics, named, periods, reading, scope, series
 from whatrack.roi import costs as cost_rules
 from whatrack.roi.answers import (
     SPECIAL,
@@ -31,8 +30,8 @@ from whatrack.roi.answers import (
 )
 from whatrack.roi.ask import Ask, check, previous
 from whatrack.roi.metrics import Amounts
+from whatrack.roi.reading import Found
 from whatrack.roi.scope import Scope
-from whatrack.units import from_minor
 
 __all__ = [
     "SPECIAL", "Apart", "Behind", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
@@ -41,26 +40,14 @@ __all__ = [
 PARTIAL = timedelta(days=3)  # Meta restates four weeks, but the last days most
 IMMATURE_DAYS = 7  # until enough sales tell how long one takes
 ENOUGH_SALES = 20
-COUNTS = ("conversations", "with_clid", "leads", "qualified", "sales")
-
-
-class Read(msgspec.Struct, frozen=True):
-    """What the statement found: one page of rows, the special ones, and the totals of all."""
-
-    rows: list[tuple[str, Amounts, int]]  # key, amounts, how many sales or refunds have no rate
-    special: dict[str, tuple[Amounts, int]]
-    total: Amounts
-    count: int
-    unrated: int
 
 
 async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Report:
     """The table that was asked for. Refused (422) where the ask cannot be."""
     about = await scope.load(conn, organization_id, check(ask))
-    found = await _read(conn, about, ask)
-    totals = await _totals(conn, about, ask, found)
-    before = previous(ask)
-    earlier = await _totals(conn, about, before, await _read(conn, about, before)) if ask.compare else None
+    found = await reading.read(conn, about, ask)
+    totals = found.whole
+    earlier = await reading.totals(conn, about, previous(ask)) if ask.compare else None
     missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
     fresh = await named.freshness(conn, about, ask)
     since = await _immature_since(conn, about, ask, now) if ask.basis == "click" else None
@@ -90,10 +77,7 @@ async def daily(conn: Connection, organization_id: UUID, ask: Ask, now: datetime
 async def funnel(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Funnel:
     """The steps from click to sale, of what ads brought: conversations and leads without organic ones and posts."""
     about = await scope.load(conn, organization_id, check(ask))
-    wanted = msgspec.structs.replace(ask, level="account", limit=1, sort="spend", text="", statuses=())
-    found = await _read(
-        conn, about, wanted if not scope.is_filtered(ask) else msgspec.structs.replace(ask, limit=1)
-    )
+    found = await reading.sums_of(conn, about, ask)
     ads = metrics.total(
         [
             found.total,
@@ -134,86 +118,8 @@ async def salespeople(conn: Connection, organization_id: UUID, ask: Ask, now: da
     return await series.salespeople(conn, about, ask)
 
 
-async def _read(
-    conn: Connection, about: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True
-) -> Read:
-    statement = sums.Statement(
-        level=ask.level,
-        by_click=ask.basis == "click",
-        zones=scope.has_many_zones(about, zone),
-        costs=bool(cost_rules.sale_costs(about.costs).starts),
-        filtered=scope.is_filtered(ask),
-        spent_only=ask.spent_only,
-        sort=ask.sort,
-        descending=ask.descending,
-    )
-    rows = await sums.read(conn, statement, scope.values(about, ask, zone=zone, spend=spend))
-    (total,) = (row for row in rows if row.part == 1)
-    return Read(
-        rows=[
-            (str(row.key), _amounts(about, row.found, own=True), int(row.found["unrated"]))
-            for row in rows
-            if row.part == 2
-        ],
-        special={
-            row.kind: (_amounts(about, row.found, own=False), int(row.found["unrated"]))
-            for row in rows
-            if row.part == 0
-        },
-        total=_amounts(about, total.found, own=True),
-        count=total.count,
-        unrated=sum(int(row.found["unrated"] or 0) for row in rows if row.part < 2),
-    )
-
-
-async def _totals(conn: Connection, about: Scope, ask: Ask, found: Read) -> Amounts:
-    """Everything that was asked for, tickets by the days of the totals' zone."""
-    counted = found
-    if about.zones_differ:
-        wanted = msgspec.structs.replace(ask, limit=1, sort="spend")
-        if not scope.is_filtered(ask):  # the same tickets, in fewer rows
-            wanted = msgspec.structs.replace(wanted, level="account")
-        counted = await _read(conn, about, wanted, zone=about.zone, spend=False)
-    ours = metrics.total([counted.total, *(amounts for amounts, _ in counted.special.values())])
-    spent = found.total
-    return msgspec.structs.replace(ours, **{name: getattr(spent, name) for name in metrics.OF_META})
-
-
-def _amounts(about: Scope, found: dict[str, Any], *, own: bool) -> Amounts:
-    """A summed row as amounts. own: of an ad of ours, so that no spend is a spend of zero, unless its rate is not known."""
-    revenue = _hundredths(found["revenue"])
-    unit = from_minor(1, about.currency)
-    unknown = found["spend"] is None and found["impressions"]
-    told: dict[str, Any] = {
-        name: found["gross" if name == "gross_spend" else name] for name in metrics.OF_META
-    }
-    if own:
-        told = {
-            name: number if number is not None or (unknown and name in metrics.MONEY) else 0
-            for name, number in told.items()
-        }
-    for name, number in told.items():
-        if number is not None:
-            told[name] = number * unit if name in metrics.MONEY else int(number)
-    counts: dict[str, Any] = {name: int(found[name] or 0) for name in COUNTS}
-    money: dict[str, Any] = {name: _hundredths(found[name]) for name in ("refunds", "product_cost", "fees")}
-    return Amounts(
-        **told,
-        **counts,
-        **money,
-        sales_without_value=int(found["valueless"] or 0),
-        revenue=revenue,
-        attributed_sales=counts["sales"] if own else 0,
-        attributed_revenue=revenue if own else Decimal(0),
-    )
-
-
-def _hundredths(amount: Decimal | int | None) -> Decimal:
-    return Decimal(amount or 0) / 100
-
-
 async def _rows(
-    conn: Connection, about: Scope, ask: Ask, found: Read, missing: dict[tuple[str, str], tuple[Apart, ...]]
+    conn: Connection, about: Scope, ask: Ask, found: Found, missing: dict[tuple[str, str], tuple[Apart, ...]]
 ) -> list[Row]:
     names = await named.rows(conn, about, ask, [key for key, _, _ in found.rows])
     reaches = await named.reach(conn, about, ask, [key for key, _, _ in found.rows])
@@ -227,7 +133,7 @@ async def _rows(
     ]
 
 
-def _special(about: Scope, found: Read, missing: dict[tuple[str, str], tuple[Apart, ...]]) -> list[Row]:
+def _special(about: Scope, found: Found, missing: dict[tuple[str, str], tuple[Apart, ...]]) -> list[Row]:
     """The rows without an ad of a connected account, those with nothing in them too."""
     if not about.whole:
         return []

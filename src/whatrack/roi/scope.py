@@ -14,7 +14,7 @@ from whatrack.db import Connection
 from whatrack.errors import bad_value
 from whatrack.insights import rollups
 from whatrack.roi import costs as cost_rules
-from whatrack.roi import periods
+from whatrack.roi import hours, periods
 from whatrack.roi.ask import Ask, Status
 from whatrack.roi.costs import Cost
 from whatrack.tenants import organizations
@@ -136,14 +136,23 @@ def is_filtered(ask: Ask) -> bool:
     return bool(ask.text.strip() or ask.statuses or campaigns or adsets)
 
 
-def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True) -> dict[str, Any]:
-    """Everything that the statements of sums.py want. zone: take every account's days in this one. spend: or leave it out."""
+def values(
+    scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True, summed: bool = False
+) -> dict[str, Any]:
+    """Everything that the statements of sums.py want. zone: take every account's days in this one. spend: or leave it out.
+
+    summed: tickets as sums of blocks, as far as they go; by click, sales are of no stretch of costs, so then not with several.
+    """
     zones = {account.ref: zone or account.zone for account in scope.accounts}
+    spans = {name: periods.span(ask.since, ask.until, name) for name in {*zones.values()}}
     cut = periods.buckets(ask.since, ask.until, {scope.zone, *zones.values()})
     first, last = cut.of_zone[scope.zone]
     digits = minor_digits(scope.currency)
     campaigns, adsets = parents(ask)
     asked = {account.ref for account in scope.asked}
+    sales = _sale_values(scope)
+    starts = sales["cost_starts"]
+    level = 1 if ask.level == "account" else 2
     return {
         "organization": scope.organization_id,
         "currency": scope.currency,
@@ -159,14 +168,20 @@ def values(scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = Tru
         "refs": [account.ref for account in scope.accounts],
         "first_buckets": [cut.of_zone[zones[account.ref]][0] for account in scope.accounts],
         "last_buckets": [cut.of_zone[zones[account.ref]][1] for account in scope.accounts],
+        "begins": [spans[zones[account.ref]][0] for account in scope.accounts],
+        "ends": [spans[zones[account.ref]][1] for account in scope.accounts],
         "in_scope": [account.ref in asked for account in scope.accounts],
+        "digits": [account.digits for account in scope.asked],
         "text": ask.text.strip() or None,
         "ranks": [RANKS[status] for status in ask.statuses] or None,
         "campaigns": campaigns or None,
         "adsets": adsets or None,
         "limit": ask.limit,
         "offset": ask.offset,
-        **_sale_values(scope),
+        **sales,
+        **hours.values(
+            cut.bounds, starts, level if summed and not (starts and ask.basis == "click") else None
+        ),
         **_spend_values(scope, ask, scope.asked if spend else []),
     }
 
@@ -206,19 +221,20 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account]) -> dict[s
         for ref, since, until, slot in whole
         for size, first, last in rollups.blocks(rollups.number(since), rollups.number(until))
     ]
+    factors = list(slots)
+    blocks = [(*piece, factors[piece[4]]) for piece in pieces if piece[1] > 1]
     days = [
-        (ref, rollups.day_of(first), rollups.day_of(last), slot)
+        (ref, rollups.day_of(first), rollups.day_of(last), slot, factors[slot])
         for ref, size, first, last, slot in pieces
         if size == 1
     ]
+    abroad = [(*piece, factors[piece[5]]) for piece in foreign]
     return {
-        "factors": list(slots),
+        "factors": factors,
         **_columns("a", ("account", "first", "last", "slot"), whole),
-        **_columns(
-            "b", ("account", "size", "first", "last", "slot"), [piece for piece in pieces if piece[1] > 1]
-        ),
-        **_columns("d", ("account", "first", "last", "slot"), days),
-        **_columns("f", ("account", "currency", "scale", "first", "last", "slot"), foreign),
+        **_columns("b", ("account", "size", "first", "last", "slot", "factor"), blocks),
+        **_columns("d", ("account", "first", "last", "slot", "factor"), days),
+        **_columns("f", ("account", "currency", "scale", "first", "last", "slot", "factor"), abroad),
     }
 
 

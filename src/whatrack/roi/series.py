@@ -9,27 +9,15 @@ from psycopg.rows import dict_row
 
 from whatrack.db import Connection
 from whatrack.errors import bad_value
-from whatrack.roi import periods
+from whatrack.roi import costs as cost_rules
+from whatrack.roi import hours, periods
 from whatrack.roi import scope as scopes
 from whatrack.roi.answers import Behind, Day, RowKind, Salesperson, Times
 from whatrack.roi.ask import Ask
+from whatrack.roi.events import ANY_AD, EACH_AD, FACTS, GIVEN_BACK, MARKED, REFUNDED, SOLD, counted
 from whatrack.roi.metrics import Amounts
 from whatrack.roi.scope import Scope
-from whatrack.roi.sums import (
-    ALLOWED,
-    ALLOWED_ACCOUNTS,
-    ALLOWED_KEYS,
-    ANY_AD,
-    EACH_AD,
-    FACTS,
-    GIVEN_BACK,
-    KEYS,
-    MARKED,
-    REFUNDED,
-    SCOPE,
-    SOLD,
-    counted,
-)
+from whatrack.roi.sums import ALLOWED, ALLOWED_ACCOUNTS, ALLOWED_KEYS, KEYS, ROOM, SCOPE
 from whatrack.units import from_minor
 
 EVERYTHING: LiteralString = ""
@@ -39,6 +27,7 @@ OF_ACCOUNT: LiteralString = "LEFT JOIN acc ON acc.ref = c.account_ref"
 OF_AD: LiteralString = (
     f"{OF_ACCOUNT} LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref"
 )
+ALL_OF_IT: LiteralString = "true"
 IN_SCOPE: LiteralString = "CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END"
 
 SPEND_SUMS: LiteralString = """sum({spend})::bigint AS spend, sum(d.impressions)::bigint AS impressions, sum(d.clicks)::bigint AS clicks,
@@ -156,10 +145,19 @@ async def daily(conn: Connection, about: Scope, ask: Ask) -> list[Day]:
     """Each day of the period; ours in the zone of the totals."""
     days = periods.days(ask.since, ask.until)
     values = scopes.values(about, ask, zone=about.zone)
-    values["days"] = [periods.begins(day, about.zone) for day in (*days, ask.until + timedelta(days=1))]
+    bounds = [periods.begins(day, about.zone) for day in (*days, ask.until + timedelta(days=1))]
+    values |= hours.values(bounds, values["cost_starts"], 0 if _is_summed(about, ask) else None)
+    values["days"] = bounds
+    await conn.execute(ROOM)
     spent = {row["day"]: row for row in await _dicts(conn, _spent_days(ask), values)}
     told = {days[row["day"] - 1]: row for row in await _dicts(conn, _counted_days(about, ask), values)}
     return [Day(day, _of_day(about, spent.get(day, {}), told.get(day, {}))) for day in days]
+
+
+def _is_summed(about: Scope, ask: Ask) -> bool:
+    """Whether the days are those of everything, so that sums of hours serve; by click, no sum tells a sale's costs."""
+    is_one_cost = ask.basis == "sale" or not cost_rules.sale_costs(about.costs).starts
+    return about.whole and is_one_cost
 
 
 def _spent_days(ask: Ask) -> LiteralString:
@@ -205,7 +203,7 @@ def _counted_days(about: Scope, ask: Ask) -> LiteralString:
             costs=any(cost.kind != "meta_tax" for cost in about.costs),
         ),
         of_ad=OF_AD if is_filtered else OF_ACCOUNT,
-        in_scope=IN_SCOPE,
+        in_scope=ALL_OF_IT if about.whole else IN_SCOPE,
         only=_only_allowed(ask),
     )
 

@@ -11,21 +11,16 @@ import msgspec
 from psycopg.rows import dict_row
 
 from whatrack.db import Connection
+from whatrack.roi.events import (
+    ANY_AD,
+    EACH_AD,
+    MANY_BUCKETS,
+    MARKED,
+    ONE_BUCKET,
+    counted,
+    of_ads,
+)
 
-# Tickets that changed since they were followed: as they were, to be taken away, and as they are.
-MARKED: LiteralString = """marked AS MATERIALIZED (
-    SELECT ARRAY(SELECT DISTINCT unnest(ticket_ids) FROM ticket_marks WHERE organization_id = %(organization)s) AS ids
-), changed AS MATERIALIZED (
-    SELECT -1 AS w, f.* FROM roi_tickets f
-    WHERE f.organization_id = %(organization)s AND f.ticket_id = ANY((SELECT ids FROM marked)::uuid[])
-    UNION ALL
-    SELECT 1, f.* FROM ticket_facts f
-    WHERE f.organization_id = %(organization)s AND f.ticket_id = ANY((SELECT ids FROM marked)::uuid[])
-)"""
-# Every fact of the organization, as it is now; sums are of w times what is counted.
-FACTS: LiteralString = """(
-    SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = %(organization)s UNION ALL SELECT * FROM changed
-) AS f"""
 NUMBERS: LiteralString = (
     "spend, impressions, clicks, link_clicks, conversations, meta_leads, meta_purchases, meta_purchase_value"
 )
@@ -40,7 +35,7 @@ CONVERTED: LiteralString = """
     FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_scale)s::numeric[], %(f_first)s::date[], %(f_last)s::date[], %(f_slot)s::int[])
         AS p (account_ref, currency, scale, first, last, slot)
     JOIN meta_ad_insights_daily d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref
-        AND d.day BETWEEN p.first AND p.last
+        AND d.day BETWEEN p.first AND p.last{only}
     LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = d.day
     GROUP BY 1, 2, 3
 """
@@ -49,12 +44,12 @@ SPENT_BY_AD: LiteralString = f"""spent AS MATERIALIZED (
         SELECT p.account_ref, p.slot, x.* FROM unnest(%(b_account)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_slot)s::int[])
             AS p (account_ref, size, first, last, slot)
         CROSS JOIN LATERAL (SELECT ad_ref, {NUMBERS} FROM insight_ad_blocks b WHERE b.organization_id = %(organization)s
-            AND b.account_ref = p.account_ref AND b.size = p.size AND b.block BETWEEN p.first AND p.last) AS x
+            AND b.account_ref = p.account_ref AND b.size = p.size AND b.block BETWEEN p.first AND p.last{{only}}) AS x
         UNION ALL
         SELECT p.account_ref, p.slot, x.* FROM unnest(%(d_account)s::int[], %(d_first)s::date[], %(d_last)s::date[], %(d_slot)s::int[])
             AS p (account_ref, first, last, slot)
         CROSS JOIN LATERAL (SELECT ad_ref, {NUMBERS} FROM meta_ad_insights_daily d WHERE d.organization_id = %(organization)s
-            AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last) AS x
+            AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last{{only}}) AS x
     ) AS read GROUP BY 1, 2, 3
     UNION ALL {CONVERTED}
 )"""  # noqa: S608 - constants only
@@ -66,121 +61,8 @@ SPENT_BY_ACCOUNT: LiteralString = f"""spent AS MATERIALIZED (
     GROUP BY 1, 3
     UNION ALL {CONVERTED}
 )"""  # noqa: S608 - constants only
-# What tickets tell of a period, as events. in_base, abroad: sales in the report's currency and in others; a sale without a
-# rate counts, its money is told apart.
-SOLD: LiteralString = """CASE WHEN f.currency = %(currency)s THEN f.value
-    ELSE round(f.value * (SELECT r.rate FROM fx_rates r WHERE r.organization_id = %(organization)s AND r.currency = f.currency
-        AND r.into_currency = %(currency)s AND r.day = (f.won_at AT TIME ZONE %(zone)s)::date), %(places)s)::bigint END"""
-GIVEN_BACK: LiteralString = """CASE WHEN r.currency = %(currency)s THEN (r.amount * 100)::bigint
-    ELSE round(r.amount * 100 * (SELECT x.rate FROM fx_rates x WHERE x.organization_id = %(organization)s AND x.currency = r.currency
-        AND x.into_currency = %(currency)s AND x.day = (r.refunded_at AT TIME ZONE %(zone)s)::date), %(places)s)::bigint END"""
-# The few repayments, each with its ticket's facts: looked up one by one, for there may be a million tickets.
-REFUNDED: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
-    SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
-    UNION ALL SELECT * FROM changed c WHERE c.ticket_id = r.ticket_id
-) AS f"""
-# What tickets tell of a period, as events: each kind by itself, with the numbers that it has.
-Arm = tuple[LiteralString, frozenset[str]]
-LEADS: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
-        f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, 0 AS qualified, 0 AS sales, 0 AS valueless, 0::bigint AS revenue,
-        0::bigint AS refunds, 0 AS unrated, NULL::timestamptz AS sold_at
-    FROM {FACTS} WHERE f.is_lead AND f.opened_at >= %(lo)s AND f.opened_at < %(hi)s
-"""  # noqa: S608 - constants only
-QUALIFIED: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {FACTS} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
-"""  # noqa: S608 - constants only
-SALES: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
-        f.w * (f.value IS NOT NULL AND {SOLD} IS NULL)::int, f.won_at
-    FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
-"""  # noqa: S608 - constants only
-REFUNDS: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
-    FROM {REFUNDED}
-    WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
-"""  # noqa: S608 - constants only
-COHORT: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
-        f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, f.w * (f.qualified_at IS NOT NULL)::int AS qualified,
-        f.w * (f.won_at IS NOT NULL)::int AS sales, f.w * (f.won_at IS NOT NULL AND f.value IS NULL)::int AS valueless,
-        CASE WHEN f.won_at IS NULL THEN 0 ELSE f.w * {SOLD} END AS revenue, 0::bigint AS refunds,
-        f.w * (f.won_at IS NOT NULL AND f.value IS NOT NULL AND {SOLD} IS NULL)::int AS unrated, f.won_at AS sold_at
-    FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s
-"""  # noqa: S608 - constants only
-COHORT_REFUNDS: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
-    FROM {REFUNDED}
-    WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.won_at IS NOT NULL
-"""  # noqa: S608 - constants only
-# By click? Each arm with the numbers that it has.
-EVENTS: dict[bool, tuple[Arm, ...]] = {
-    False: (
-        (LEADS, frozenset(["leads", "conversations", "with_clid"])),
-        (QUALIFIED, frozenset(["qualified"])),
-        (SALES, frozenset(["sales", "valueless", "revenue", "unrated"])),
-        (REFUNDS, frozenset(["refunds", "unrated"])),
-    ),
-    True: (
-        (
-            COHORT,
-            frozenset(
-                [
-                    "leads",
-                    "conversations",
-                    "with_clid",
-                    "qualified",
-                    "sales",
-                    "valueless",
-                    "revenue",
-                    "unrated",
-                ]
-            ),
-        ),
-        (COHORT_REFUNDS, frozenset(["refunds", "unrated"])),
-    ),
-}
-COLUMNS_OF_EVENTS: LiteralString = """(ad_ref, account_ref, at, leads, conversations, with_clid, qualified, sales, valueless, revenue, refunds,
-    unrated, sold_at)"""
-SUM_OF: dict[str, LiteralString] = {
-    "leads": "sum(leads)", "conversations": "sum(conversations)", "with_clid": "sum(with_clid)", "qualified": "sum(qualified)",
-    "sales": "sum(sales)", "valueless": "sum(valueless)", "revenue": "sum(revenue)::bigint", "refunds": "sum(refunds)::bigint",
-    "unrated": "sum(unrated)",
-}  # fmt: skip
-NOT_IN_IT: LiteralString = "NULL::bigint"  # a sum passes it over at no cost
-COUNTED_ARM: LiteralString = """
-    SELECT {ad} AS ad_ref, account_ref, {bucket} AS bucket, {cost} AS cost, {leads} AS leads, {conversations} AS conversations,
-        {with_clid} AS with_clid, {qualified} AS qualified, {sales} AS sales, {valueless} AS valueless, {revenue} AS revenue,
-        {refunds} AS refunds, {unrated} AS unrated
-    FROM ({events}) AS event {columns} GROUP BY 1, 2, 3, 4"""
-UNION: LiteralString = " UNION ALL "
-ONE_BUCKET: LiteralString = "1"
-MANY_BUCKETS: LiteralString = "width_bucket(at, %(bounds)s::timestamptz[])"
-NO_COSTS: LiteralString = "0"
-COSTS: LiteralString = (
-    "CASE WHEN sold_at IS NULL THEN 0 ELSE width_bucket(sold_at, %(cost_starts)s::timestamptz[]) END"
-)
-EACH_AD: LiteralString = "ad_ref"
-# Which ad it was does not matter to an account; without one, it says what kind of ticket it is.
-ANY_AD: LiteralString = "CASE WHEN account_ref IS NULL THEN ad_ref ELSE 0 END"
-
-
-def counted(*, by_click: bool, ad: LiteralString, bucket: LiteralString, costs: bool) -> LiteralString:
-    """Tickets summed by ad, account, bucket and stretch of costs; several rows for each, which add up."""
-    arms = [
-        COUNTED_ARM.format(
-            ad=ad,
-            bucket=bucket,
-            cost=COSTS if costs and "sales" in has else NO_COSTS,
-            events=events,
-            columns=COLUMNS_OF_EVENTS,
-            **{name: SUM_OF[name] if name in has else NOT_IN_IT for name in SUM_OF},
-        )
-        for events, has in EVENTS[by_click]
-    ]
-    return UNION.join(arms)
-
-
+# Not by the index, which would be searched once for every ad in every block.
+ONLY_ADS: LiteralString = " AND ad_ref + 0 = ANY(%(ads)s)"
 # Which account each ad is of, as far as that account is one of the organization's.
 SCOPE: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(first_buckets)s::int[], %(last_buckets)s::int[], %(in_scope)s::bool[])
@@ -209,6 +91,7 @@ CATALOG: LiteralString = "JOIN meta_ads m ON m.organization_id = %(organization)
 CATALOG_OF_TICKETS: LiteralString = (
     "LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref"
 )
+CATALOG_OF_ADS: LiteralString = " AND m.ref = ANY(%(ads)s)"
 NO_CATALOG: LiteralString = ""
 KEYS: dict[str, tuple[LiteralString, LiteralString]] = {  # of spent, of counted
     "account": ("s.account_ref", "c.account_ref"),
@@ -330,7 +213,7 @@ class Sum(msgspec.Struct, frozen=True):
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """How to ask: by_account sums spend by account-days; the rest as the words say."""
+    """How to ask. of_ads: of those of the values alone, which makes it as quick as they are few."""
 
     level: str
     by_click: bool
@@ -340,6 +223,7 @@ class Statement(msgspec.Struct, frozen=True):
     spent_only: bool
     sort: str
     descending: bool
+    of_ads: bool = False
 
     def text(self) -> LiteralString:
         """The whole statement."""
@@ -351,11 +235,13 @@ class Statement(msgspec.Struct, frozen=True):
             bucket=MANY_BUCKETS if self.zones else ONE_BUCKET,
             costs=self.costs,
         )
+        of_parents = self.level in ("campaign", "adset")
+        only = CATALOG_OF_ADS if self.of_ads else EVERYTHING
         joined = JOINED.format(
             spent_key=spent_key,
             counted_key=counted_key,
-            spent_catalog=CATALOG if self.level in ("campaign", "adset") else NO_CATALOG,
-            counted_catalog=CATALOG_OF_TICKETS if self.level in ("campaign", "adset") else NO_CATALOG,
+            spent_catalog=CATALOG + only if of_parents else NO_CATALOG,
+            counted_catalog=CATALOG_OF_TICKETS + only if of_parents else NO_CATALOG,
             every=EVERY_ACCOUNT if by_account and not self.spent_only else NO_MORE,
         )
         grouped = GROUPED.format(
@@ -368,8 +254,11 @@ class Statement(msgspec.Struct, frozen=True):
             order=ORDERS[self.sort],
             direction=DOWN if self.descending else UP,
         )
-        spent = SPENT_BY_ACCOUNT if by_account else SPENT_BY_AD
-        return WHOLE.format(SCOPE, self._allowed(), MARKED, spent, by_ad, joined, grouped, answer)
+        spent = (SPENT_BY_ACCOUNT if by_account else SPENT_BY_AD).format(
+            only=ONLY_ADS if self.of_ads else EVERYTHING
+        )
+        whole = WHOLE.format(SCOPE, self._allowed(), MARKED, spent, by_ad, joined, grouped, answer)
+        return of_ads(whole) if self.of_ads else whole
 
     def _allowed(self) -> LiteralString:
         if not self.filtered:
@@ -385,10 +274,10 @@ UP: LiteralString = "ASC"
 DOWN: LiteralString = "DESC"
 
 
-# Sums of an organization's every ad fit in memory, not in the server's default of 4 MB; and workers cost more than they save.
-ROOM: LiteralString = (
-    "SELECT set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true)"
-)
+# Sums of an organization's every ad fit in memory, not in the server's default of 4 MB; workers cost more than they save; and
+# how many days, accounts and ads are asked for decides how to read them, so each question is planned anew.
+ROOM: LiteralString = """SELECT set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true),
+    set_config('plan_cache_mode', 'force_custom_plan', true)"""
 
 
 async def read(conn: Connection, statement: Statement, values: dict[str, object]) -> list[Sum]:

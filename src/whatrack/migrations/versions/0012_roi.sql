@@ -107,7 +107,30 @@ CREATE INDEX roi_tickets_qualified ON roi_tickets (organization_id, qualified_at
 CREATE INDEX roi_tickets_won ON roi_tickets (organization_id, won_at) INCLUDE (ad_ref, account_ref, value, currency, touched_at)
     WHERE won_at IS NOT NULL;
 CREATE INDEX roi_tickets_ad ON roi_tickets (organization_id, ad_ref);
+CREATE INDEX roi_tickets_currency ON roi_tickets (organization_id, currency, won_at) WHERE won_at IS NOT NULL;
 SELECT protect_tenant_table('roi_tickets');
+
+-- The facts summed over `hours` hours, aligned: block n begins hours × n hours after 2000-01-01, UTC, so that it serves every zone.
+-- Written by who follows, in the statement that writes the facts.
+CREATE TABLE roi_ticket_sums (
+    organization_id uuid NOT NULL,
+    by_click boolean NOT NULL,     -- all numbers by the last touch; else leads by the first message, sales by the win …
+    level smallint NOT NULL,       -- 0: everything, 1: accounts, 2: ads of accounts
+    hours smallint NOT NULL,
+    block int NOT NULL,
+    account_ref int NOT NULL,      -- 0: of no account; −1: of some account (level 0)
+    ad_ref int NOT NULL,           -- 0: of any ad; below 0 the kinds of ticket_facts
+    currency text NOT NULL,        -- of the sales
+    leads int NOT NULL,
+    conversations int NOT NULL,
+    with_clid int NOT NULL,
+    qualified int NOT NULL,
+    sales int NOT NULL,
+    valueless int NOT NULL,
+    revenue bigint NOT NULL,       -- hundredths of the currency
+    PRIMARY KEY (organization_id, by_click, level, hours, block, account_ref, ad_ref, currency)
+) WITH (fillfactor = 90);
+SELECT protect_tenant_table('roi_ticket_sums');
 
 -- Tickets that changed since their facts were followed: one row a statement, not one a ticket. Written by the triggers
 -- below, so that no path can forget it; deleted by who follows, in the transaction that writes the facts.

@@ -1,0 +1,210 @@
+"""Which rows a page shows, in which order and of how many: found by the sorted number alone, before anything else is read.
+
+Every ad of the period is looked at, but only for what decides: the numbers of the sort, and whether the row is shown at all.
+The numbers are doubles, exact for whole numbers below 2^53; what is shown is summed exactly, in sums.py, for the rows shown.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+import msgspec
+
+from whatrack.db import Connection
+from whatrack.roi.events import BLOCKS, BY_CLICK, BY_SALE, COLUMNS_OF_EVENTS, EVENTS, MARKED, UNION
+from whatrack.roi.sums import (
+    ALLOWED,
+    ALLOWED_KEYS,
+    DOWN,
+    EVERYTHING,
+    NAMES,
+    NO_MORE,
+    ONLY_ALLOWED,
+    ORDERS,
+    ROOM,
+    UP,
+)
+
+# A number of the order → how one row of blocks or days has it; {x}: that row, p: its piece of the period.
+SPENT: dict[str, LiteralString] = {
+    "spend": "x.spend::float8", "gross": "x.spend::float8 * p.factor", "impressions": "x.impressions::float8", "clicks": "x.clicks::float8",
+    "link_clicks": "x.link_clicks::float8", "meta_conversations": "x.conversations::float8", "meta_leads": "x.meta_leads::float8",
+    "meta_purchases": "x.meta_purchases::float8", "meta_purchase_value": "x.meta_purchase_value::float8",
+}  # fmt: skip
+CONVERTED: dict[str, LiteralString] = SPENT | {
+    "spend": "round(x.spend * r.rate * p.scale)::float8", "gross": "round(x.spend * r.rate * p.scale)::float8 * p.factor",
+    "meta_purchase_value": "round(x.meta_purchase_value * r.rate * p.scale)::float8",
+}  # fmt: skip
+# … and how one event has it.
+COST_OF: LiteralString = "width_bucket(e.sold_at, %(cost_starts)s::timestamptz[]) + 1"
+TOLD: dict[str, LiteralString] = {
+    "conversations": "e.conversations::float8", "with_clid": "e.with_clid::float8", "leads": "e.leads::float8",
+    "qualified": "e.qualified::float8", "sales": "e.sales::float8", "valueless": "e.valueless::float8",
+    "revenue": "e.revenue::float8", "refunds": "e.refunds::float8",
+    "product_cost": f"""CASE WHEN e.sold_at IS NOT NULL THEN coalesce(e.revenue, 0) * (%(product_rates)s::float8[])[{COST_OF}]
+        + e.sales * (%(product_fixed)s::float8[])[{COST_OF}] END""",
+    "fees": f"""CASE WHEN e.sold_at IS NOT NULL THEN coalesce(e.revenue, 0) * (%(fee_rates)s::float8[])[{COST_OF}]
+        + e.sales * (%(fee_fixed)s::float8[])[{COST_OF}] END""",
+}  # fmt: skip
+REVENUE: LiteralString = "CASE WHEN s.currency = %(currency)s THEN s.revenue ELSE 0 END"
+SUMMED_TOLD: dict[str, LiteralString] = {
+    "conversations": "s.conversations::float8", "with_clid": "s.with_clid::float8", "leads": "s.leads::float8",
+    "qualified": "s.qualified::float8", "sales": "s.sales::float8", "valueless": "s.valueless::float8", "revenue": f"({REVENUE})::float8",
+    "product_cost": f"({REVENUE}) * (%(product_rates)s::float8[])[p.cost + 1] + s.sales * (%(product_fixed)s::float8[])[p.cost + 1]",
+    "fees": f"({REVENUE}) * (%(fee_rates)s::float8[])[p.cost + 1] + s.sales * (%(fee_fixed)s::float8[])[p.cost + 1]",
+}  # fmt: skip
+NOT_IN_IT: LiteralString = "NULL::float8"
+PLACES: LiteralString = """acc AS MATERIALIZED (
+    SELECT * FROM unnest(%(refs)s::int[], %(begins)s::timestamptz[], %(ends)s::timestamptz[], %(in_scope)s::bool[]) AS acc (ref, begins, ends, in_scope)
+    WHERE in_scope
+)"""
+# found: rows of spend. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
+PARTS: LiteralString = """
+    SELECT x.ad_ref, {spent}, 1::float8 AS found, NULL::float8 AS unrated, NULL::float8 AS told
+    FROM unnest(%(b_account)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_factor)s::float8[])
+        AS p (account_ref, size, first, last, factor)
+    JOIN insight_ad_blocks x ON x.organization_id = %(organization)s AND x.account_ref = p.account_ref AND x.size = p.size
+        AND x.block BETWEEN p.first AND p.last
+    UNION ALL
+    SELECT x.ad_ref, {spent}, 1, NULL, NULL
+    FROM unnest(%(d_account)s::int[], %(d_first)s::date[], %(d_last)s::date[], %(d_factor)s::float8[]) AS p (account_ref, first, last, factor)
+    JOIN meta_ad_insights_daily x ON x.organization_id = %(organization)s AND x.account_ref = p.account_ref AND x.day BETWEEN p.first AND p.last
+    UNION ALL
+    SELECT x.ad_ref, {converted}, 1, CASE WHEN r.rate IS NULL THEN x.impressions END, NULL
+    FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_scale)s::numeric[], %(f_first)s::date[], %(f_last)s::date[], %(f_factor)s::float8[])
+        AS p (account_ref, currency, scale, first, last, factor)
+    JOIN meta_ad_insights_daily x ON x.organization_id = %(organization)s AND x.account_ref = p.account_ref AND x.day BETWEEN p.first AND p.last
+    LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = x.day
+    UNION ALL
+    SELECT e.ad_ref, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    FROM ({events}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
+    UNION ALL
+    SELECT s.ad_ref, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
+    {of_blocks} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""
+SUMMED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
+OF_ADS: LiteralString = """
+grouped AS MATERIALIZED (SELECT ad_ref AS key, {summed} FROM ({parts}) AS part {allowed} GROUP BY 1 {having})"""
+OF_PARENTS: LiteralString = """
+by_ad AS (SELECT ad_ref, {summed} FROM ({parts}) AS part GROUP BY 1),
+grouped AS MATERIALIZED (
+    SELECT * FROM (SELECT coalesce(m.{parent}, '') AS key, {summed}
+        FROM by_ad JOIN (SELECT ref, {parent} FROM meta_ads WHERE organization_id = %(organization)s OFFSET 0) AS m ON m.ref = by_ad.ad_ref
+        GROUP BY 1 {having}) AS parents {allowed}
+)"""
+PARENTS: dict[str, LiteralString] = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id"}
+ANY_ROW: LiteralString = "HAVING sum(found) > 0 OR sum(told) <> 0"
+SPENT_ONLY: LiteralString = (
+    "HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(unrated) > 0) OR sum(told) <> 0"
+)
+PAGE: LiteralString = """
+WITH {places}, {allowing} {marked}, {grouped}
+SELECT (SELECT count(*) FROM grouped), ARRAY(SELECT g.key::text FROM grouped g {names}
+    ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s)
+"""
+ADS: LiteralString = """{allowing}
+SELECT m.ref FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.meta_account_id = ANY(%(digits)s) {allowed} LIMIT %(most)s
+"""
+ALLOWING: LiteralString = "WITH {} nothing AS (SELECT 1)"
+ADS_ALLOWED: LiteralString = "AND {} IN (SELECT key FROM allowed)"
+ALLOWED_ADS: LiteralString = "WHERE ad_ref IN (SELECT key FROM allowed)"
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """What to rank, as sums.Statement has it, as far as it decides which rows there are."""
+
+    level: str
+    by_click: bool
+    filtered: bool
+    spent_only: bool
+    sort: str
+    descending: bool
+
+    def text(self) -> LiteralString:
+        """The whole statement."""
+        order = ORDERS[self.sort]
+        needed = [name for name in (*SPENT, *TOLD) if name == "spend" or f"g.{name}" in WORDS[self.sort]]
+        parts = PARTS.format(
+            spent=_each(SPENT, needed),
+            converted=_each(CONVERTED, needed),
+            told=_each(TOLD, needed),
+            events=UNION.join(events for events, _ in EVENTS[self.by_click]),
+            columns=COLUMNS_OF_EVENTS,
+            blocks=_each(SUMMED_TOLD, needed),
+            of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),
+        )
+        shape = OF_ADS if self.level == "ad" else OF_PARENTS
+        grouped = shape.format(
+            summed=SUMMED.format(numbers=_sums(needed)),
+            parts=parts,
+            parent=PARENTS.get(self.level, EVERYTHING),
+            having=SPENT_ONLY if self.spent_only else ANY_ROW,
+            allowed=self._only(),
+        )
+        return PAGE.format(
+            places=PLACES,
+            allowing=self._allowing(),
+            marked=MARKED,
+            grouped=grouped,
+            names=NAMES[self.level] if self.sort == "name" else NO_MORE,
+            order=order,
+            direction=DOWN if self.descending else UP,
+        )
+
+    def ads(self) -> LiteralString:
+        """Which ads the filters leave: a statement of its own."""
+        if not self.filtered:
+            return ADS.format(allowing=EVERYTHING, allowed=EVERYTHING)
+        return ADS.format(
+            allowing=ALLOWING.format(self._allowing()),
+            allowed=ADS_ALLOWED.format(ALLOWED_KEYS[self.level][0]),
+        )
+
+    def _only(self) -> LiteralString:
+        if not self.filtered:
+            return EVERYTHING
+        return ALLOWED_ADS if self.level == "ad" else ONLY_ALLOWED
+
+    def _allowing(self) -> LiteralString:
+        if not self.filtered:
+            return EVERYTHING
+        key, name = ALLOWED_KEYS[self.level]
+        return ALLOWED.format(key=key, name=name)
+
+
+# Which numbers each order is of.
+WORDS: dict[str, frozenset[str]] = {
+    name: frozenset(re.findall(r"g\.\w+", order)) for name, order in ORDERS.items()
+}
+NEXT: LiteralString = ", "
+AS: LiteralString = " AS "
+NAMED: dict[str, LiteralString] = {
+    "spend": "spend", "gross": "gross", "impressions": "impressions", "clicks": "clicks", "link_clicks": "link_clicks",
+    "meta_conversations": "meta_conversations", "meta_leads": "meta_leads", "meta_purchases": "meta_purchases",
+    "meta_purchase_value": "meta_purchase_value", "conversations": "conversations", "with_clid": "with_clid", "leads": "leads",
+    "qualified": "qualified", "sales": "sales", "valueless": "valueless", "revenue": "revenue", "refunds": "refunds",
+    "product_cost": "product_cost", "fees": "fees",
+}  # fmt: skip
+SUM: LiteralString = "sum({name}) AS {name}"
+SUM_TOLD: LiteralString = "coalesce(sum({name}), 0) AS {name}"
+
+
+def _each(how: dict[str, LiteralString], needed: Sequence[str]) -> LiteralString:
+    return NEXT.join([how.get(name, NOT_IN_IT) + AS + NAMED[name] for name in needed])
+
+
+def _sums(needed: Sequence[str]) -> LiteralString:
+    return NEXT.join([(SUM_TOLD if name in TOLD else SUM).format(name=NAMED[name]) for name in needed])
+
+
+async def page(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[list[str], int]:
+    """The keys of the page's rows, in order, and how many rows there are on all pages."""
+    await conn.execute(ROOM)
+    found = await (await conn.execute(ranking.text(), values)).fetchone()
+    count, keys = found or (0, [])
+    return keys, count
+
+
+async def ads(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> list[int] | None:
+    """The ads that the filters leave, of every period; None when there are more than so many."""
+    found = await (await conn.execute(ranking.ads(), {**values, "most": most + 1})).fetchall()
+    return [ref for (ref,) in found] if len(found) <= most else None

@@ -1,0 +1,204 @@
+"""How the report's sums are read: the rows of a page first found, then summed; totals from the accounts' days.
+
+Whole organizations are ranked by one number (ranks.py), and only the rows shown are summed. A filter that leaves few ads is
+read in one statement over those ads alone. Totals without a filter by name or status are sums of accounts, never of ads.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, LiteralString
+
+import msgspec
+
+from whatrack.db import Connection
+from whatrack.roi import costs as cost_rules
+from whatrack.roi import metrics, ranks, scope, sums
+from whatrack.roi.ask import Ask
+from whatrack.roi.metrics import Amounts
+from whatrack.roi.scope import Scope
+from whatrack.units import from_minor
+
+FEW_ADS = 20_000  # as many are named to the server one by one
+COUNTS = ("conversations", "with_clid", "leads", "qualified", "sales")
+ADS_OF: dict[str, LiteralString] = {
+    "ad": "SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND ref = ANY(%(keys)s::int[])",
+    "campaign": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s
+        AND (meta_campaign_id = ANY(%(keys)s) OR (meta_campaign_id IS NULL AND '' = ANY(%(keys)s)))""",
+    "adset": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s
+        AND (meta_ad_set_id = ANY(%(keys)s) OR (meta_ad_set_id IS NULL AND '' = ANY(%(keys)s)))""",
+}
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What was found: one page of rows, the special ones, the totals of all others, and of everything."""
+
+    rows: list[tuple[str, Amounts, int]]  # key, amounts, how many sales or refunds have no rate
+    special: dict[str, tuple[Amounts, int]]
+    total: Amounts
+    whole: Amounts
+    count: int
+    unrated: int
+
+
+async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
+    """A page of rows in their accounts' days, with everything else in the totals' days."""
+    if ask.level == "account":
+        found = await _read(conn, about, ask)
+        return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found))
+    ads = await _few_ads(conn, about, ask)
+    if ads is not None or scope.is_filtered(ask):
+        found = await _read(conn, about, ask, ads=ads)
+        return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found, ads=ads))
+    everything = await _of_accounts(conn, about, ask)
+    keys, count = await ranks.page(conn, _ranking(ask), scope.values(about, ask, summed=True))
+    rows = await _shown(conn, about, ask, keys)
+    unrated = everything.unrated + sum(row[2] for row in rows)
+    return msgspec.structs.replace(everything, rows=rows, count=count, unrated=unrated)
+
+
+async def sums_of(conn: Connection, about: Scope, ask: Ask) -> Found:
+    """Totals and special rows alone, in the totals' days."""
+    if not scope.is_filtered(ask):
+        return await _of_accounts(conn, about, ask)
+    one = msgspec.structs.replace(ask, limit=1, sort="spend")
+    ads = None if ask.level == "account" else await _few_ads(conn, about, ask)
+    return await _read(conn, about, one, zone=about.zone, ads=ads)
+
+
+async def totals(conn: Connection, about: Scope, ask: Ask) -> Amounts:
+    """Everything that was asked for, tickets by the days of the totals' zone."""
+    return (await sums_of(conn, about, ask)).whole
+
+
+async def _of_accounts(conn: Connection, about: Scope, ask: Ask) -> Found:
+    wanted = msgspec.structs.replace(ask, level="account", limit=1, offset=0, sort="spend")
+    return await _read(conn, about, wanted, zone=about.zone)
+
+
+async def _shown(
+    conn: Connection, about: Scope, ask: Ask, keys: Sequence[str]
+) -> list[tuple[str, Amounts, int]]:
+    """The rows of these keys, in their order."""
+    values = {"organization": about.organization_id, "keys": list(keys)}
+    theirs = await (await conn.execute(ADS_OF[ask.level], values)).fetchall()
+    digits = {account for _, account in theirs}
+    about = msgspec.structs.replace(
+        about, asked=[account for account in about.asked if account.digits in digits]
+    )
+    ads = [ref for ref, _ in theirs]
+    wanted = msgspec.structs.replace(ask, offset=0, limit=max(len(keys), 1), sort="spend")
+    rows = {row[0]: row for row in (await _read(conn, about, wanted, ads=ads)).rows}
+    return [rows[key] for key in keys]
+
+
+async def _few_ads(conn: Connection, about: Scope, ask: Ask) -> list[int] | None:
+    """The ads that the filters leave; None without a filter, or where they are many."""
+    return None if about.whole else await ranks.ads(conn, _ranking(ask), scope.values(about, ask), FEW_ADS)
+
+
+def _ranking(ask: Ask) -> ranks.Ranking:
+    return ranks.Ranking(
+        level=ask.level,
+        by_click=ask.basis == "click",
+        filtered=scope.is_filtered(ask),
+        spent_only=ask.spent_only,
+        sort=ask.sort,
+        descending=ask.descending,
+    )
+
+
+async def _read(
+    conn: Connection,
+    about: Scope,
+    ask: Ask,
+    *,
+    zone: str | None = None,
+    spend: bool = True,
+    ads: list[int] | None = None,
+) -> Found:
+    statement = sums.Statement(
+        level=ask.level,
+        by_click=ask.basis == "click",
+        zones=scope.has_many_zones(about, zone),
+        costs=bool(cost_rules.sale_costs(about.costs).starts),
+        filtered=ads is None and scope.is_filtered(ask),
+        spent_only=ask.spent_only,
+        sort=ask.sort,
+        descending=ask.descending,
+        of_ads=ads is not None,
+    )
+    values = scope.values(about, ask, zone=zone, spend=spend, summed=ads is None) | {"ads": ads}
+    return _found(about, await sums.read(conn, statement, values))
+
+
+def _found(about: Scope, rows: Sequence[sums.Sum]) -> Found:
+    (total,) = (row for row in rows if row.part == 1)
+    own = _amounts(about, total.found, own=True)
+    special = {
+        row.kind: (_amounts(about, row.found, own=False), int(row.found["unrated"]))
+        for row in rows
+        if row.part == 0
+    }
+    ours = metrics.total([own, *(amounts for amounts, _ in special.values())])
+    return Found(
+        rows=[
+            (str(row.key), _amounts(about, row.found, own=True), int(row.found["unrated"]))
+            for row in rows
+            if row.part == 2
+        ],
+        special=special,
+        total=own,
+        whole=_with_spend(ours, own),
+        count=total.count,
+        unrated=sum(int(row.found["unrated"] or 0) for row in rows if row.part < 2),
+    )
+
+
+def _with_spend(ours: Amounts, spent: Amounts) -> Amounts:
+    return msgspec.structs.replace(ours, **{name: getattr(spent, name) for name in metrics.OF_META})
+
+
+async def _whole(
+    conn: Connection, about: Scope, ask: Ask, found: Found, *, ads: list[int] | None = None
+) -> Amounts:
+    """Of what was read in the rows' days, the totals in the totals'."""
+    if not about.zones_differ:
+        return found.whole
+    wanted = msgspec.structs.replace(ask, limit=1, offset=0, sort="spend")
+    if not scope.is_filtered(ask) and ads is None:  # the same tickets, in fewer rows
+        wanted = msgspec.structs.replace(wanted, level="account")
+    counted = await _read(conn, about, wanted, zone=about.zone, spend=False, ads=ads)
+    return _with_spend(counted.whole, found.total)
+
+
+def _amounts(about: Scope, found: dict[str, Any], *, own: bool) -> Amounts:
+    """A summed row as amounts. own: of an ad of ours, so that no spend is a spend of zero, unless its rate is not known."""
+    revenue = _hundredths(found["revenue"])
+    unit = from_minor(1, about.currency)
+    unknown = found["spend"] is None and found["impressions"]
+    told: dict[str, Any] = {
+        name: found["gross" if name == "gross_spend" else name] for name in metrics.OF_META
+    }
+    if own:
+        told = {
+            name: number if number is not None or (unknown and name in metrics.MONEY) else 0
+            for name, number in told.items()
+        }
+    for name, number in told.items():
+        if number is not None:
+            told[name] = number * unit if name in metrics.MONEY else int(number)
+    counts: dict[str, Any] = {name: int(found[name] or 0) for name in COUNTS}
+    money: dict[str, Any] = {name: _hundredths(found[name]) for name in ("refunds", "product_cost", "fees")}
+    return Amounts(
+        **told,
+        **counts,
+        **money,
+        sales_without_value=int(found["valueless"] or 0),
+        revenue=revenue,
+        attributed_sales=counts["sales"] if own else 0,
+        attributed_revenue=revenue if own else Decimal(0),
+    )
+
+
+def _hundredths(amount: Decimal | int | None) -> Decimal:
+    return Decimal(amount or 0) / 100
