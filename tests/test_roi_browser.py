@@ -118,6 +118,9 @@ async def test_which_tickets_made_this_revenue(earning: Site, visit: Visit, widt
     parts = [amount(text) for text in await tab.locator("tbody td:last-child").all_inner_texts()]
     assert sorted(parts) == sorted(SALES)
     assert sum(parts) == shown == amount(await tab.get_by_label("Soma", exact=True).inner_text())
+    came = [text.strip() for text in await tab.locator("tbody td.max-w-64").all_inner_texts()]
+    assert "" not in came
+    assert came.count("Orgânico") == sum(len(each.sales) for each in EARNED if each.place is None)
     await taps.on(tab.locator("tbody th a").first)
     await expect(tab).to_have_url(re.compile(r"/tickets/[0-9a-f-]{36}"))
 
