@@ -393,6 +393,11 @@ async def test_the_csv_holds_the_page_to_the_cent(earning: Site, visit: Visit):
     assert kept[:2] == b"PK"
     lines = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), delimiter=";"))
     assert lines[-1]["Nome"] == "Total"
+    assert [line["Tipo"] for line in lines if line["Nome"] in ("Orgânico", "Total")] == ["Orgânico", "Total"]
+    assert {(line["Tipo"], line["Situação"]) for line in lines if line["ID do conjunto"]} >= {
+        ("Anúncio", "ativo")
+    }
+    assert not {line["Situação"] for line in lines} & {"ACTIVE", "PAUSED"}
     assert Decimal(lines[-1]["Lucro"].replace(",", ".")) == shown
     parts = [Decimal(line["Faturamento"].replace(",", ".")) for line in lines]
     assert sum(parts[:-1]) == parts[-1] == sum(SALES)
