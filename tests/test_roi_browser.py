@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from decimal import Decimal
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
@@ -254,6 +255,30 @@ async def test_without_a_script_the_report_is_filtered_sorted_and_opened(earning
     await tab.get_by_role("link", name="Faturamento", exact=True).first.click()
 
     await expect(tab.locator("[aria-sort=descending]")).to_contain_text("Faturamento")
+
+
+@pytest.mark.parametrize("js", [True, False])
+async def test_ticked_rows_are_what_the_tabs_below_show(earning: Site, visit: Visit, js: bool):
+    tab = await visit("owner", site=earning, js=js)
+    await tab.goto("/roi?level=ad&spent=0&period=14&compare=0")
+    every = await tab.locator("a.row-name").count()
+    await tab.goto("/roi?level=campaign&spent=0&period=14&compare=0")
+    tabs = tab.get_by_role("group", name="Nível")
+    await expect(tabs.get_by_role("button")).to_have_count(0)
+    ticks = tab.locator(".figures tbody input[type=checkbox]")
+    campaigns = await ticks.count()
+    assert campaigns > 2
+    parents = []
+    for place in (0, 1):
+        await ticks.nth(place).check()
+        parents.append(await ticks.nth(place).get_attribute("value") or "")
+    await expect(tabs.get_by_role("link", name="Anúncios", exact=True)).to_have_count(0)
+    await tabs.get_by_role("button", name="Anúncios").click()
+
+    await expect(tab.get_by_text("Dentro de")).to_be_visible()
+    asked = parse_qs(urlsplit(tab.url).query)
+    assert asked == {"level": ["ad"], "within": parents, "spent": ["0"], "period": ["14"], "compare": ["0"]}
+    assert 0 < await tab.locator("a.row-name").count() < every
 
 
 async def test_unknown_figures_come_last_whichever_way_a_column_is_sorted(earning: Site, visit: Visit):
