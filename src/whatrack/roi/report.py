@@ -91,18 +91,24 @@ async def funnel(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     """The steps from click to sale, of what ads brought: conversations and leads without organic ones and posts."""
     about = await scope.load(conn, organization_id, check(ask))
     wanted = msgspec.structs.replace(ask, level="account", limit=1, sort="spend", text="", statuses=())
-    found = await _read(
-        conn, about, wanted if not scope.is_filtered(ask) else msgspec.structs.replace(ask, limit=1)
-    )
+    if scope.is_filtered(ask):
+        wanted = msgspec.structs.replace(ask, limit=1)
+    found = counted = await _read(conn, about, wanted)
+    if about.zones_differ:  # tickets by the days of the totals' zone, as everywhere that rows are summed
+        counted = await _read(conn, about, wanted, zone=about.zone, spend=False)
     ads = metrics.total(
         [
-            found.total,
-            *(found.special[kind][0] for kind in ("unidentified", "unconnected") if kind in found.special),
+            counted.total,
+            *(
+                counted.special[kind][0]
+                for kind in ("unidentified", "unconnected")
+                if kind in counted.special
+            ),
         ]
     )
     return Funnel(
-        link_clicks=ads.link_clicks or 0,
-        meta_conversations=ads.meta_conversations or 0,
+        link_clicks=found.total.link_clicks or 0,
+        meta_conversations=found.total.meta_conversations or 0,
         conversations=ads.conversations,
         with_clid=ads.with_clid,
         leads=ads.leads,
