@@ -159,6 +159,23 @@ async def test_the_ads_say_what_they_brought(earning: Site, visit: Visit):
     assert amount(texts[6]) == sum(map(Decimal, best.sales))
 
 
+async def test_the_totals_say_what_a_lead_and_a_sale_of_ads_alone_cost(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?level=ad")
+    cells = tab.locator(".figures tfoot td")
+    spend = amount(await cells.nth(0).inner_text())
+    for place, count_all, count_ads in (
+        (2, sum(each.people for each in EARNED), sum(each.people for each in EARNED if each.place)),
+        (5, len(SALES), sum(len(each.sales) for each in EARNED if each.place)),
+    ):
+        whole, ads = (await cells.nth(place).inner_text()).split("dos anúncios")
+        assert amount(whole) == round(spend / count_all, 2)
+        assert amount(ads) == round(spend / count_ads, 2)
+    await expect(tab.locator(".kpi", has_text="CPL")).to_contain_text("dos anúncios R$")
+    await tab.goto("/roi?level=ad&q=Sorriso")
+    await expect(tab.locator(".figures tfoot")).not_to_contain_text("dos anúncios")
+
+
 async def test_a_figure_tells_its_formula_by_mouse_by_keyboard_and_by_finger(earning: Site, visit: Visit):
     tab = await visit("owner", site=earning)
     await tab.goto("/roi?level=ad")
