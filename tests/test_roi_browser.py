@@ -298,6 +298,24 @@ async def test_ticked_rows_are_what_the_tabs_below_show(earning: Site, visit: Vi
     assert 0 < await tab.locator("a.row-name").count() < every
 
 
+async def test_an_account_is_found_in_the_list_and_the_chosen_ones_come_first(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi")
+    await tab.get_by_text("Contas, perfis e situação").click()
+    names = tab.get_by_role("group", name="Contas", exact=True).locator("label:visible")
+    assert await names.count() > 3
+    finder = tab.get_by_role("searchbox", name="Achar conta")
+    await finder.fill("MANÁUS")
+    await finder.press("Enter")
+    await expect(names).to_have_text(["Clínica Sorriso Manaus"])
+    await expect(tab).to_have_url(re.compile(r"/roi$"))
+    await names.first.locator("input").check()
+
+    await expect(tab).to_have_url(re.compile("account=act_"))
+    await expect(names.first).to_have_text("Clínica Sorriso Manaus")
+    assert await names.count() > 3
+
+
 async def test_unknown_figures_come_last_whichever_way_a_column_is_sorted(earning: Site, visit: Visit):
     tab = await visit("owner", site=earning)
     for direction in ("asc", "desc"):
