@@ -172,6 +172,12 @@ async def test_the_totals_say_what_a_lead_and_a_sale_of_ads_alone_cost(earning: 
         assert amount(whole) == round(spend / count_all, 2)
         assert amount(ads) == round(spend / count_ads, 2)
     await expect(tab.locator(".kpi", has_text="CPL")).to_contain_text("dos anúncios R$")
+    wide = "() => document.querySelector('.figures').scrollWidth"
+    with_notes = await tab.evaluate(wide)
+    await tab.evaluate(
+        "() => document.querySelectorAll('tfoot td .figure-note').forEach((note) => note.remove())"
+    )
+    assert with_notes == await tab.evaluate(wide)  # what the totals add widens no column
     await tab.goto("/roi?level=ad&q=Sorriso")
     await expect(tab.locator(".figures tfoot")).not_to_contain_text("dos anúncios")
 
