@@ -18,7 +18,7 @@ from whatrack.board.tickets import TRACKING_FIELDS
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Database
 from whatrack.flow import register_number
-from whatrack.tenants import api_keys
+from whatrack.tenants import api_keys, members, users
 from whatrack.tickets.store import expire_due
 from whatrack.units import new_id
 
@@ -753,6 +753,36 @@ async def test_of_people_changing_at_once_with_one_version_exactly_one_wins(
     for stale in (1, 0, -1, 10**30):
         assert (await api.patch(ticket, deal_value="8", version=stale)).code == "stale"
     assert (await api.patch(ticket, deal_value="8", version=2)).status == 200
+
+
+async def test_a_ticket_is_given_to_a_member_with_its_move_or_alone_and_to_nobody_else(
+    web: aiohttp.ClientSession, db: Database
+):
+    shop = await make_shop(db)
+    (ticket,) = await written(db, shop, PHONE)
+    api = await api_of(web, db, shop)
+    async with db.installation() as conn:
+        julia, stranger = [
+            await users.create(conn, email=f"{name}-{new_id()}@x.example", name=name, password_hash=None)
+            for name in ("julia", "stranger")
+        ]
+    async with db.tenant(shop.id) as conn:
+        await members.put(conn, shop.id, julia.id, "agent")
+
+    given = await api.patch(ticket, stage="qualificado", owner=str(julia.id), version=1)
+    assert (given.status, given.json["owner"]["id"], given.json["stage"]["role"]) == (
+        200,
+        str(julia.id),
+        "qualified",
+    )
+    kept = await api.patch(ticket, deal_value="5", version=given.json["version"])
+    assert kept.json["owner"] == given.json["owner"]
+
+    refused = await api.patch(ticket, stage="perdido", owner=str(stranger.id))
+    assert (refused.status, refused.code, refused.fields) == (422, "not_a_member", ["owner"])
+    assert await api.one(ticket) == kept.json
+    assert (await api.patch(ticket, owner=None, version=1)).code == "stale"
+    assert (await api.patch(ticket, owner=None)).json["owner"] is None
 
 
 async def expired(web: aiohttp.ClientSession, db: Database) -> tuple[Api, str]:

@@ -133,6 +133,8 @@ async def test_the_demo_plays_a_past_and_people_keep_coming_until_a_signal_ends_
     headers = {"Authorization": f"Bearer {found[1]}"}
     seen: list[str] = []
     async with aiohttp.ClientSession(found[2]) as session:
+        async with session.get(found[3], params={"limit": "200"}, headers=headers) as answer:
+            owners = {each["owner"]["name"] for each in (await answer.json())["data"] if each["owner"]}
         for _ in range(600):
             async with session.get(found[3], params={"limit": "1"}, headers=headers) as answer:
                 seen.append((await answer.json())["data"][0]["id"])
@@ -143,6 +145,7 @@ async def test_the_demo_plays_a_past_and_people_keep_coming_until_a_signal_ends_
     ended = running.end()
 
     assert len(set(seen)) > 1
+    assert owners == {"Júlia Prado", "Rafael Nunes"}
     assert "2 days of Clínica Sorriso, Clínica Sorriso Manaus, Horizonte US: " in said
     assert re.search(r"^  deliveries: \d+$", said, re.MULTILINE)
     assert re.search(r"^Played in \d+ s;", said, re.MULTILINE)

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from decimal import Decimal
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
@@ -119,6 +120,9 @@ async def test_which_tickets_made_this_revenue(earning: Site, visit: Visit, widt
     parts = [amount(text) for text in await tab.locator("tbody td:last-child").all_inner_texts()]
     assert sorted(parts) == sorted(SALES)
     assert sum(parts) == shown == amount(await tab.get_by_label("Soma", exact=True).inner_text())
+    came = [text.strip() for text in await tab.locator("tbody td.max-w-64").all_inner_texts()]
+    assert "" not in came
+    assert came.count("Orgânico") == sum(len(each.sales) for each in EARNED if each.place is None)
     await taps.on(tab.locator("tbody th a").first)
     await expect(tab).to_have_url(re.compile(r"/tickets/[0-9a-f-]{36}"))
 
@@ -154,6 +158,29 @@ async def test_the_ads_say_what_they_brought(earning: Site, visit: Visit):
     assert texts[3] == str(best.qualified)
     assert texts[4] == str(len(best.sales))
     assert amount(texts[6]) == sum(map(Decimal, best.sales))
+
+
+async def test_the_totals_say_what_a_lead_and_a_sale_of_ads_alone_cost(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?level=ad")
+    cells = tab.locator(".figures tfoot td")
+    spend = amount(await cells.nth(0).inner_text())
+    for place, count_all, count_ads in (
+        (2, sum(each.people for each in EARNED), sum(each.people for each in EARNED if each.place)),
+        (5, len(SALES), sum(len(each.sales) for each in EARNED if each.place)),
+    ):
+        whole, ads = (await cells.nth(place).inner_text()).split("dos anúncios")
+        assert amount(whole) == round(spend / count_all, 2)
+        assert amount(ads) == round(spend / count_ads, 2)
+    await expect(tab.locator(".kpi", has_text="CPL")).to_contain_text("dos anúncios R$")
+    wide = "() => document.querySelector('.figures').scrollWidth"
+    with_notes = await tab.evaluate(wide)
+    await tab.evaluate(
+        "() => document.querySelectorAll('tfoot td .figure-note').forEach((note) => note.remove())"
+    )
+    assert with_notes == await tab.evaluate(wide)  # what the totals add widens no column
+    await tab.goto("/roi?level=ad&q=Sorriso")
+    await expect(tab.locator(".figures tfoot")).not_to_contain_text("dos anúncios")
 
 
 async def test_a_figure_tells_its_formula_by_mouse_by_keyboard_and_by_finger(earning: Site, visit: Visit):
@@ -252,6 +279,48 @@ async def test_without_a_script_the_report_is_filtered_sorted_and_opened(earning
     await tab.get_by_role("link", name="Faturamento", exact=True).first.click()
 
     await expect(tab.locator("[aria-sort=descending]")).to_contain_text("Faturamento")
+
+
+@pytest.mark.parametrize("js", [True, False])
+async def test_ticked_rows_are_what_the_tabs_below_show(earning: Site, visit: Visit, js: bool):
+    tab = await visit("owner", site=earning, js=js)
+    await tab.goto("/roi?level=ad&spent=0&period=14&compare=0")
+    every = await tab.locator("a.row-name").count()
+    await tab.goto("/roi?level=campaign&spent=0&period=14&compare=0")
+    tabs = tab.get_by_role("group", name="Nível")
+    await expect(tabs.get_by_role("button")).to_have_count(0)
+    ticks = tab.locator(".figures tbody input[type=checkbox]")
+    campaigns = await ticks.count()
+    assert campaigns > 2
+    parents = []
+    for place in (0, 1):
+        await ticks.nth(place).check()
+        parents.append(await ticks.nth(place).get_attribute("value") or "")
+    await expect(tabs.get_by_role("link", name="Anúncios", exact=True)).to_have_count(0)
+    await tabs.get_by_role("button", name="Anúncios").click()
+
+    await expect(tab.get_by_text("Dentro de")).to_be_visible()
+    asked = parse_qs(urlsplit(tab.url).query)
+    assert asked == {"level": ["ad"], "within": parents, "spent": ["0"], "period": ["14"], "compare": ["0"]}
+    assert 0 < await tab.locator("a.row-name").count() < every
+
+
+async def test_an_account_is_found_in_the_list_and_the_chosen_ones_come_first(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi")
+    await tab.get_by_text("Contas, perfis e situação").click()
+    names = tab.get_by_role("group", name="Contas", exact=True).locator("label:visible")
+    assert await names.count() > 3
+    finder = tab.get_by_role("searchbox", name="Achar conta")
+    await finder.fill("MANÁUS")
+    await finder.press("Enter")
+    await expect(names).to_have_text(["Clínica Sorriso Manaus"])
+    await expect(tab).to_have_url(re.compile(r"/roi$"))
+    await names.first.locator("input").check()
+
+    await expect(tab).to_have_url(re.compile("account=act_"))
+    await expect(names.first).to_have_text("Clínica Sorriso Manaus")
+    assert await names.count() > 3
 
 
 async def test_unknown_figures_come_last_whichever_way_a_column_is_sorted(earning: Site, visit: Visit):
@@ -391,6 +460,11 @@ async def test_the_csv_holds_the_page_to_the_cent(earning: Site, visit: Visit):
     assert kept[:2] == b"PK"
     lines = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), delimiter=";"))
     assert lines[-1]["Nome"] == "Total"
+    assert [line["Tipo"] for line in lines if line["Nome"] in ("Orgânico", "Total")] == ["Orgânico", "Total"]
+    assert {(line["Tipo"], line["Situação"]) for line in lines if line["ID do conjunto"]} >= {
+        ("Anúncio", "ativo")
+    }
+    assert not {line["Situação"] for line in lines} & {"ACTIVE", "PAUSED"}
     assert Decimal(lines[-1]["Lucro"].replace(",", ".")) == shown
     parts = [Decimal(line["Faturamento"].replace(",", ".")) for line in lines]
     assert sum(parts[:-1]) == parts[-1] == sum(SALES)

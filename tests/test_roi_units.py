@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from whatrack.roi import metrics
 from whatrack.roi.metrics import Amounts
-from whatrack.web.pages import charts, roi_columns
+from whatrack.web.pages import charts, i18n, roi_columns
 from whatrack.web.pages import roi_figures as figures
 from whatrack.web.pages.roi_columns import CARDS, COLUMNS, PHONE, PRESETS, USUAL
 from whatrack.web.pages.roi_figures import Judge
@@ -211,6 +211,15 @@ def test_a_day_without_a_figure_is_a_gap_and_a_lone_day_still_a_stroke():
     assert chart.soft_from is not None
     assert chart.ticks[-1] == "0"
     assert chart.labels == ["01/11", "02/11", "03/11", "04/11"]
+
+
+def test_the_days_of_the_chart_are_in_the_order_of_the_language():
+    token = i18n.language.set("en")
+    try:
+        chart = charts.spend_and_revenue([(date(2026, 11, 3), Decimal(1), Decimal(1))])
+    finally:
+        i18n.language.reset(token)
+    assert chart.labels == ["11/03"]
 
 
 def test_a_chart_of_one_day_or_of_none_is_drawn():

@@ -100,7 +100,7 @@ class Show:
         """From the first webhook to the last; asks the server to stop when it leaves or fails."""
         try:
             async with aiohttp.ClientSession(base) as session:
-                player = Player(self.sandbox, session, door.member_key, say_how_far)
+                player = Player(self.sandbox, session, door.member_key, say_how_far, door.salespeople)
                 told = await _send_and_show(session, self.sandbox, door.member_key)
                 player.skip(self.sandbox.months.add(told))
                 if self.days:

@@ -32,15 +32,23 @@ PATIENCE_S = 90.0
 RATE_DAYS = 130
 DAY_S = 86_400
 ASK_EVERY_S = 3.0
+SALESPEOPLE = (
+    ("julia@clinica-sorriso.example", "Júlia Prado"),
+    ("rafael@clinica-sorriso.example", "Rafael Nunes"),
+)
 
 
 class Door(msgspec.Struct, frozen=True):
-    """The ways in: keys of the API, and the path of a link that signs the site's sample owner in, once."""
+    """The ways in: keys of the API, and the path of a link that signs the site's sample owner in, once.
+
+    salespeople: members who attend people, to be given tickets.
+    """
 
     organization_id: UUID
     member_key: str
     operator_key: str
     link: str
+    salespeople: tuple[UUID, ...]
 
 
 async def open_office(conninfo: str, settings: Settings, sandbox: Sandbox) -> Door:
@@ -65,8 +73,14 @@ async def open_office(conninfo: str, settings: Settings, sandbox: Sandbox) -> Do
         )
         await members.put(conn, organization.id, owner.id, "owner")
         link = await links.make(conn, "sign_in", owner.id)
+        sellers = [
+            await users.create(conn, email=email, name=name, password_hash=None)
+            for email, name in SALESPEOPLE
+        ]
+        for seller in sellers:
+            await members.put(conn, organization.id, seller.id, "agent")
     await db.close()
-    return Door(organization.id, member_key, operator_key, link)
+    return Door(organization.id, member_key, operator_key, link, tuple(each.id for each in sellers))
 
 
 async def _numbers(db: Database, settings: Settings, sandbox: Sandbox, organization: Organization) -> None:

@@ -5,10 +5,11 @@ later round. Idempotent as the product is: a line or an act is played once.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 
@@ -41,7 +42,10 @@ class Round:
 
 
 class Player:
-    """Plays what is due, whenever it is called. key: an API key that may move tickets."""
+    """Plays what is due, whenever it is called.
+
+    key: an API key that may move tickets. salespeople: who has them, in turn, from the first move on; none: nobody.
+    """
 
     def __init__(
         self,
@@ -49,9 +53,11 @@ class Player:
         session: aiohttp.ClientSession,
         key: str,
         progress: Progress = lambda what, done, whole: None,
+        salespeople: Sequence[UUID] = (),
     ) -> None:
         self._sandbox, self._session, self._progress = sandbox, session, progress
         self._headers = {"Authorization": f"Bearer {key}"}
+        self._salespeople = salespeople
         self._played: set[tuple[int, int, str]] = set()  # case, moment, what
         self._tickets: dict[Key, str] = {}
         self._closed: set[int] = set()  # cases of which nothing more will come
@@ -154,7 +160,13 @@ class Player:
             return f"the conversation of {_iso(case.opened_at)} has no ticket"
         if act.what == "refunded":
             return await self._call("POST", f"{TICKETS}/{ticket_id}/refunds", refund(act))
-        return await self._call("PATCH", f"{TICKETS}/{ticket_id}", move(case, act))
+        return await self._call("PATCH", f"{TICKETS}/{ticket_id}", move(case, act) | self._owner(case))
+
+    def _owner(self, case: Case) -> dict[str, str]:
+        """Whose ticket it is: some stay nobody's, and the first named sells most."""
+        turns = (*self._salespeople[:1], *self._salespeople, None)
+        chosen = turns[case.serial % len(turns)]
+        return {"owner": str(chosen)} if chosen else {}
 
     async def _call(self, method: str, path: str, body: dict[str, Any]) -> str | None:
         """None when it was taken, else what the product said."""

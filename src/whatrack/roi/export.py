@@ -18,6 +18,7 @@ from whatrack.roi.metrics import FIELDS, RATIOS, Number
 from whatrack.units import minor_digits
 
 Language = Literal["pt", "en"]
+Words = Mapping[str, Mapping[str, str]]  # column → value → how a reader calls it
 TEXTS = (
     "kind", "id", "name", "status", "account_id", "account_name", "campaign_id", "campaign_name", "adset_id", "adset_name",
     "currency",
@@ -42,18 +43,24 @@ def table(report: Report) -> list[dict[str, str | Number | None]]:
     return [_line(row, report.currency) for row in (*report.rows, *report.special, report.totals)]
 
 
-def as_csv(report: Report, language: Language = "pt", titles: Mapping[str, str] | None = None) -> bytes:
-    """The file. titles: column → what it is called; its own name where there is none."""
+def as_csv(
+    report: Report,
+    language: Language = "pt",
+    titles: Mapping[str, str] | None = None,
+    words: Words | None = None,
+) -> bytes:
+    """The file. titles: column → what it is called; its own name where there is none. words: of texts, likewise."""
     stream = io.StringIO()
     writer = csv.writer(stream, delimiter=";" if language == "pt" else ",", lineterminator="\r\n")
     columns = (*TEXTS, *NUMBERS)
     writer.writerow([(titles or {}).get(column, column) for column in columns])
     for line in table(report):
-        writer.writerow([_cell(line[column], language) for column in columns])
+        told = _told(line, words)
+        writer.writerow([_cell(told[column], language) for column in columns])
     return (BOM + stream.getvalue()).encode()
 
 
-def as_xlsx(report: Report, titles: Mapping[str, str] | None = None) -> bytes:
+def as_xlsx(report: Report, titles: Mapping[str, str] | None = None, words: Words | None = None) -> bytes:
     """The workbook: one sheet, numbers as numbers, the titles and the first three columns kept in view."""
     stream = io.BytesIO()
     book = xlsxwriter.Workbook(
@@ -65,8 +72,9 @@ def as_xlsx(report: Report, titles: Mapping[str, str] | None = None) -> bytes:
     columns = (*TEXTS, *NUMBERS)
     sheet.write_row(0, 0, [(titles or {}).get(column, column) for column in columns], bold)
     for place, line in enumerate(table(report), start=1):
+        told = _told(line, words)
         for across, column in enumerate(columns):
-            value = line[column]
+            value = told[column]
             if isinstance(value, str):
                 sheet.write_string(place, across, value)
             elif value is not None:
@@ -75,6 +83,13 @@ def as_xlsx(report: Report, titles: Mapping[str, str] | None = None) -> bytes:
     sheet.autofit()
     book.close()
     return stream.getvalue()
+
+
+def _told(line: Mapping[str, str | Number | None], words: Words | None) -> dict[str, str | Number | None]:
+    return {
+        column: (words or {}).get(column, {}).get(value, value) if isinstance(value, str) else value
+        for column, value in line.items()
+    }
 
 
 def _format(name: str) -> str:

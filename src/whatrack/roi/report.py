@@ -85,8 +85,8 @@ async def funnel(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         ]
     )
     return Funnel(
-        link_clicks=ads.link_clicks or 0,
-        meta_conversations=ads.meta_conversations or 0,
+        link_clicks=found.total.link_clicks or 0,
+        meta_conversations=found.total.meta_conversations or 0,
         conversations=ads.conversations,
         with_clid=ads.with_clid,
         leads=ads.leads,

@@ -213,6 +213,14 @@ class Move(BaseModel):
         )
 
 
+class Edit(Move):
+    """A move, and whose ticket it is. owner: left out, nothing changes; null, nobody's."""
+
+    owner: UUID | None = Field(
+        None, description="id of a member to give the ticket to; null takes it from whoever has it"
+    )
+
+
 class NewRefund(BaseModel):
     """Money given back on a won ticket, in the currency of the sale. version as in a move."""
 
@@ -297,11 +305,13 @@ async def read_ticket(db: Db, who: Member, ticket_id: UUID) -> dict[str, Any]:
 
 
 @router.patch("/{ticket_id}", response_model=Ticket, responses={**OF_ONE, **OF_CHANGE})
-async def move_ticket(db: Db, who: Member, ticket_id: UUID, move: Move) -> dict[str, Any]:
-    """Move a ticket, value it, win or lose it. 409 `stale` when `version` is no longer the ticket's."""
+async def move_ticket(db: Db, who: Member, ticket_id: UUID, move: Edit) -> dict[str, Any]:
+    """Move a ticket, value it, win or lose it, give it to somebody. 409 `stale` when `version` is no longer the ticket's."""
     who.require("agent")
     async with db.tenant(who.organization_id) as conn:
         await flow.move_ticket(conn, who.organization_id, ticket_id, move.change, actor=who.actor)
+        if "owner" in move.model_fields_set:
+            await flow.assign_ticket(conn, who.organization_id, ticket_id, move.owner, actor=who.actor)
         return await _whole(conn, who, ticket_id)
 
 

@@ -17,6 +17,7 @@ from whatrack.web.pages.render import day
 STEPS = (Decimal(1), Decimal("1.2"), Decimal("1.6"), Decimal(2), Decimal("2.4"), Decimal("3.2"), Decimal(4), Decimal(6), Decimal(8), Decimal(10))  # fmt: skip
 WIDTH, HEIGHT = 1000, 100
 MOST_LABELS = 6
+DAYS = {"pt_BR": "dd/MM", "en": "MM/dd"}  # language → a day without its year, in the order of its other dates
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -64,7 +65,7 @@ def spend_and_revenue(
         revenue=[_line(piece) for piece in revenue],
         area=[f"{piece[0][0]},{HEIGHT} {_line(piece)} {piece[-1][0]},{HEIGHT}" for piece in revenue],
         ticks=[_short(top * part / 4) for part in (4, 3, 2, 1, 0)],
-        labels=[day(points[place].day, "dd/MM") for place in _spread(len(points))],
+        labels=[day(points[place].day, DAYS[i18n.language.get()]) for place in _spread(len(points))],
         soft_from=max(round(soft[0] - half, 2), 0.0) if soft else None,
     )
 

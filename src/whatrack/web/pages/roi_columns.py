@@ -61,7 +61,7 @@ def _all() -> tuple[Column, ...]:
         Column("cost_per_meta_conversation", marked("Custo por conversa (Meta)"), "money", marked("investimento ÷ conversas (Meta)"), "meta", (spend, "meta_conversations"), "down"),
         Column("conversations", marked("Conversas (WhaTrack)"), "count", marked("pessoas cuja primeira mensagem trouxe o anúncio"), ours, good="up", tickets="conversations"),
         Column("cost_per_conversation", marked("Custo por conversa"), "money", marked("investimento ÷ conversas (WhaTrack)"), both, (spend, "conversations"), "down"),
-        Column("leads", marked("Leads"), "count", marked("tickets criados e atribuídos; retornos em até 7 dias não contam"), ours, good="up", tickets="leads"),
+        Column("leads", marked("Leads"), "count", marked("tickets criados, no total também os que não vieram de anúncio; retornos em até 7 dias não contam"), ours, good="up", tickets="leads"),
         Column("cpl", marked("CPL"), "money", marked("investimento ÷ leads"), both, (spend, "leads"), "down"),
         Column("qualified", marked("Qualificados"), "count", marked("leads que chegaram a qualificado, uma vez cada"), ours, good="up", tickets="qualified"),
         Column("cost_per_qualified", marked("Custo por qualificado"), "money", marked("investimento ÷ qualificados"), both, (spend, "qualified"), "down"),

@@ -15,7 +15,7 @@ from whatrack.web.pages import i18n, roi_page
 from whatrack.web.pages.i18n import _, marked
 from whatrack.web.pages.roi import filters_of
 from whatrack.web.pages.roi_columns import COLUMNS
-from whatrack.web.pages.roi_figures import SPECIAL_NAMES
+from whatrack.web.pages.roi_figures import SPECIAL_NAMES, STATUSES
 from whatrack.web.pages.visitor import Member
 
 router = APIRouter(prefix="/roi")
@@ -42,20 +42,29 @@ TITLES = {
     "attributed_sales": marked("Vendas de anúncios"),
 }
 
+KINDS = {
+    "account": marked("Conta"),
+    "campaign": marked("Campanha"),
+    "adset": marked("Conjunto"),
+    "ad": marked("Anúncio"),
+    "total": marked("Total"),
+    **SPECIAL_NAMES,
+}
+
 
 @router.get("/export.csv")
 async def as_csv(request: Request, db: Db, who: Member) -> Response:
     """Semicolons and decimal commas in Portuguese, commas and points in English; either opens by a double click."""
     found = await _whole(request, db, who)
     language: export.Language = "pt" if i18n.language.get() == "pt_BR" else "en"
-    return _file(export.as_csv(found, language, _titles()), CSV, found, "csv")
+    return _file(export.as_csv(found, language, _titles(), _words()), CSV, found, "csv")
 
 
 @router.get("/export.xlsx")
 async def as_xlsx(request: Request, db: Db, who: Member) -> Response:
     """A workbook of one sheet."""
     found = await _whole(request, db, who)
-    return _file(export.as_xlsx(found, _titles()), XLSX, found, "xlsx")
+    return _file(export.as_xlsx(found, _titles(), _words()), XLSX, found, "xlsx")
 
 
 async def _whole(request: Request, db: Database, who: Access) -> Report:
@@ -78,6 +87,14 @@ async def _whole(request: Request, db: Database, who: Access) -> Report:
 def _titles() -> dict[str, str]:
     return {name: _(text) for name, text in TITLES.items()} | {
         name: column.title for name, column in COLUMNS.items()
+    }
+
+
+def _words() -> export.Words:
+    """What kinds and statuses are called on the page."""
+    return {
+        "kind": {kind: _(text) for kind, text in KINDS.items()},
+        "status": {status: _(text) for status, (text, _tone) in STATUSES.items()},
     }
 
 

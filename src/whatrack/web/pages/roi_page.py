@@ -240,6 +240,7 @@ def _table(
         "preset_name": _(PRESETS[preset][0]) if preset else _("Colunas"),
         "presets": [(key, _(label)) for key, (label, _names) in PRESETS.items()],
         "keep_within": _kept(filters),
+        "lower": list(LEVELS)[list(LEVELS).index(filters.level) + 1 :],
         "empty": nothing(found, filters, path),
     }
 

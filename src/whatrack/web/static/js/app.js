@@ -56,7 +56,7 @@ document.addEventListener("htmx:error", () => toast("toast-offline"));
 // A form that filters: send it when a choice changes, not only at its button.
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-auto]");
-  if (form && event.target.type !== "date") form.requestSubmit(); // a date is typed in parts
+  if (form && event.target.name && event.target.type !== "date") form.requestSubmit(); // a date is typed in parts
 });
 
 // A second click while the first is under way would only be told that the version has moved on.

@@ -137,3 +137,15 @@ function prepare() {
 document.addEventListener("click", (event) => event.target.closest("[data-print]") && setTimeout(() => window.print(), 50));
 document.addEventListener("htmx:after:swap", prepare);
 prepare();
+
+// A long list of accounts is narrowed to those whose name has what is typed, accents aside.
+const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+document.addEventListener("input", (event) => {
+  if (!event.target.matches("[data-finds]")) return;
+  const wanted = plain(event.target.value.trim());
+  for (const label of event.target.parentElement.querySelectorAll(".tick-list label"))
+    label.hidden = !plain(label.textContent).includes(wanted);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches("[data-finds]")) event.preventDefault();
+});
