@@ -21,7 +21,6 @@ from whatrack.roi.sums import (
     NO_MORE,
     ONLY_ALLOWED,
     ORDERS,
-    ROOM,
     UP,
 )
 
@@ -198,7 +197,6 @@ def _sums(needed: Sequence[str]) -> LiteralString:
 
 async def page(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[list[str], int]:
     """The keys of the page's rows, in order, and how many rows there are on all pages."""
-    await conn.execute(ROOM)
     found = await (await conn.execute(ranking.text(), values)).fetchone()
     count, keys = found or (0, [])
     return keys, count

@@ -32,6 +32,7 @@ from whatrack.roi.ask import Ask, check, previous
 from whatrack.roi.metrics import Amounts
 from whatrack.roi.reading import Found
 from whatrack.roi.scope import Scope
+from whatrack.roi.sums import ROOM
 
 __all__ = [
     "SPECIAL", "Apart", "Behind", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
@@ -44,6 +45,7 @@ ENOUGH_SALES = 20
 
 async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Report:
     """The table that was asked for. Refused (422) where the ask cannot be."""
+    await conn.execute(ROOM)
     about = await scope.load(conn, organization_id, check(ask))
     found = await reading.read(conn, about, ask)
     totals = found.whole
@@ -70,12 +72,14 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
 
 async def daily(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> list[Day]:
     """Each day of the period, zeros included; the sum is the report's totals. Fees, product cost and tax are in it."""
+    await conn.execute(ROOM)
     about = await scope.load(conn, organization_id, check(ask))
     return await series.daily(conn, about, ask)
 
 
 async def funnel(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Funnel:
     """The steps from click to sale, of what ads brought: conversations and leads without organic ones and posts."""
+    await conn.execute(ROOM)
     about = await scope.load(conn, organization_id, check(ask))
     found = await reading.sums_of(conn, about, ask)
     ads = metrics.total(

@@ -17,7 +17,7 @@ from whatrack.roi.ask import Ask
 from whatrack.roi.events import ANY_AD, EACH_AD, FACTS, GIVEN_BACK, MARKED, REFUNDED, SOLD, counted
 from whatrack.roi.metrics import Amounts
 from whatrack.roi.scope import Scope
-from whatrack.roi.sums import ALLOWED, ALLOWED_ACCOUNTS, ALLOWED_KEYS, KEYS, ROOM, SCOPE
+from whatrack.roi.sums import ALLOWED, ALLOWED_ACCOUNTS, ALLOWED_KEYS, KEYS, SCOPE
 from whatrack.units import from_minor
 
 EVERYTHING: LiteralString = ""
@@ -148,7 +148,6 @@ async def daily(conn: Connection, about: Scope, ask: Ask) -> list[Day]:
     bounds = [periods.begins(day, about.zone) for day in (*days, ask.until + timedelta(days=1))]
     values |= hours.values(bounds, values["cost_starts"], 0 if _is_summed(about, ask) else None)
     values["days"] = bounds
-    await conn.execute(ROOM)
     spent = {row["day"]: row for row in await _dicts(conn, _spent_days(ask), values)}
     told = {days[row["day"] - 1]: row for row in await _dicts(conn, _counted_days(about, ask), values)}
     return [Day(day, _of_day(about, spent.get(day, {}), told.get(day, {}))) for day in days]

@@ -282,7 +282,6 @@ ROOM: LiteralString = """SELECT set_config('work_mem', '64MB', true), set_config
 
 async def read(conn: Connection, statement: Statement, values: dict[str, object]) -> list[Sum]:
     """Special rows, then the totals of the others (with how many there are), then the page of them."""
-    await conn.execute(ROOM)
     async with conn.cursor(row_factory=dict_row) as cursor:
         rows = await (await cursor.execute(statement.text(), values)).fetchall()
     return [Sum(row.pop("part"), row.pop("count"), row.pop("kind"), row.pop("key"), row) for row in rows]
