@@ -2,7 +2,7 @@
 
 The same rows for the same seed: every number is a hash of seed, account, ad and day, so nothing has to be kept. Rows are
 written set by set as their writers would leave them; some account-days are then derived anew by the product and compared.
-A whole run took about four minutes to fill and two to ask; --quick has a tenth of the accounts and takes less than one.
+A whole run takes some six minutes, most of them to fill; --quick has a tenth of the accounts and takes less than one.
 """
 
 import asyncio
