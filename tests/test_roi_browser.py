@@ -169,10 +169,10 @@ async def test_the_totals_say_what_a_lead_and_a_sale_of_ads_alone_cost(earning: 
         (2, sum(each.people for each in EARNED), sum(each.people for each in EARNED if each.place)),
         (5, len(SALES), sum(len(each.sales) for each in EARNED if each.place)),
     ):
-        whole, ads = (await cells.nth(place).inner_text()).split("dos anúncios")
+        whole, ads = (await cells.nth(place).inner_text()).split("anúncios")
         assert amount(whole) == round(spend / count_all, 2)
         assert amount(ads) == round(spend / count_ads, 2)
-    await expect(tab.locator(".kpi", has_text="CPL")).to_contain_text("dos anúncios R$")
+    await expect(tab.locator(".kpi", has_text="CPL")).to_contain_text("anúncios R$")
     wide = "() => document.querySelector('.figures').scrollWidth"
     with_notes = await tab.evaluate(wide)
     await tab.evaluate(
@@ -180,7 +180,7 @@ async def test_the_totals_say_what_a_lead_and_a_sale_of_ads_alone_cost(earning: 
     )
     assert with_notes == await tab.evaluate(wide)  # what the totals add widens no column
     await tab.goto("/roi?level=ad&q=Sorriso")
-    await expect(tab.locator(".figures tfoot")).not_to_contain_text("dos anúncios")
+    await expect(tab.locator(".figures tfoot")).not_to_contain_text("anúncios R$")
 
 
 async def test_a_figure_tells_its_formula_by_mouse_by_keyboard_and_by_finger(earning: Site, visit: Visit):

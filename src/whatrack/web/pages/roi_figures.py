@@ -173,7 +173,7 @@ def _of_ads_alone(column: Column, report: Report) -> str:
     cost = metrics.ratio(spend, own)
     if cost is None or cost == metrics.value(everything, column.name):
         return ""
-    return _("dos anúncios %(cost)s", cost=written(column, cost, report.currency))
+    return _("anúncios %(cost)s", cost=written(column, cost, report.currency))
 
 
 def _opened(column: Column, value: Number | None, rest: str) -> str:
