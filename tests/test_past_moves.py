@@ -60,10 +60,11 @@ async def test_what_is_owed_for_a_past_move_is_as_old_as_the_move(
 
     owed = await rows(db, "SELECT event_name, status, event_time FROM meta_conversion_events")
 
-    assert {row["event_name"]: (row["status"], row["event_time"]) for row in owed} == {
-        "LeadSubmitted": ("EXPIRED_WINDOW", ticket["now"] - 8 * DAY),
-        "Purchase": ("PENDING", ticket["now"] - 6 * DAY),
-    }
+    lead, sale = sorted(owed, key=lambda row: str(row["event_name"]))
+    assert (lead["status"], lead["event_time"]) == ("EXPIRED_WINDOW", ticket["now"] - 8 * DAY)
+    # The service's senders look at once, and there is no dataset here.
+    assert sale["status"] in ("PENDING", "SKIPPED_NO_DATASET")
+    assert sale["event_time"] == ticket["now"] - 6 * DAY
 
 
 async def test_a_past_move_gives_a_ticket_no_longer_life_than_it_would_have_had(
