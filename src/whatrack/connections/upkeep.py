@@ -3,7 +3,6 @@
 Rows are the queue: a claim moves the row's next time on, so that a crash costs minutes and two processes never do the same.
 """
 
-from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
@@ -157,9 +156,3 @@ async def reseal(conn: Connection, sealer: Sealer) -> int:
                 done += 1
         last = rows[-1][:2]
     return done
-
-
-def ends_in(now: datetime, ends_at: datetime | None) -> int | None:
-    """The reminder that is due at this moment: 10, 3 or 1 days; None when the end is far or there is none."""
-    left = None if ends_at is None else (ends_at - now).total_seconds() / 86_400
-    return None if left is None else next((days for days in REMIND_DAYS if left <= days), None)

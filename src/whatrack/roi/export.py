@@ -6,7 +6,7 @@ points. A cell that a spreadsheet would take for a formula is written as text. N
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
@@ -113,8 +113,3 @@ def _cell(value: str | Number | None, language: Language) -> str:
         return f"'{value}" if value.startswith(FORMULA) else value
     text = f"{value:f}" if isinstance(value, Decimal) else str(value)
     return text.replace(".", ",") if language == "pt" else text
-
-
-def columns_shown(names: Sequence[str]) -> list[str]:
-    """Of these names the ones that are columns, in their order."""
-    return [name for name in names if name in NUMBERS]

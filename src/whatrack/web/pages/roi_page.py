@@ -21,7 +21,7 @@ from whatrack.web.pages import charts, i18n, roi_columns
 from whatrack.web.pages import roi_figures as figures
 from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import UNKNOWN, ago, day, money, number, percent, times
-from whatrack.web.pages.roi_columns import COLUMNS, PHONE, PRESETS, USUAL, Column
+from whatrack.web.pages.roi_columns import PHONE, PRESETS, USUAL, Column
 from whatrack.web.pages.roi_figures import Cell, Change, Judge
 from whatrack.web.pages.roi_filters import BASES, LEVELS, NEXT, PERIODS, STATUSES, Filters
 
@@ -345,8 +345,3 @@ def notes(found: Report, filters: Filters, *, opens: bool) -> dict[str, list[tup
         "grave": [known[code] for code in told if code in GRAVE],
         "notes": [known[code] for code in told if code not in GRAVE],
     }
-
-
-def column_of(name: str) -> Column | None:
-    """The column of a name."""
-    return COLUMNS.get(name)
