@@ -1,6 +1,7 @@
 """People who are there before a measurement begins: contacts, identities, search terms, tickets, tracking.
 
-Written by a few set-based statements in the all-tenants scope, as rows the drain itself would have left.
+Written by a few set-based statements in the all-tenants scope, as rows the product itself would have left when nothing
+waits any more: ads without a profile to name them, and facts that the report has followed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,11 @@ import psycopg
 from benchmarks.bodies import FIRST_NAMES, LAST_NAMES, Shop, user_id
 from benchmarks.database import connect
 from whatrack.contacts.identity import Contact, phone_identity, search_terms, words
+from whatrack.roi import facts
 
 CHUNK = 25_000
 PARALLEL = 2
+FOLLOWED_AT_ONCE = {"marks": 5_000, "tickets": 50_000}
 
 # ids as the product makes them: version 7, so they lie in the index in the order of their making.
 PEOPLE: LiteralString = """
@@ -60,9 +63,9 @@ FROM people ORDER BY n
 """
 TRACKING: LiteralString = """
 INSERT INTO ticket_tracking (organization_id, ticket_id, meta_source_type, meta_ad_id, meta_placement, meta_enrichment_status,
-                             source_id, ctwa_clid, source_url, headline, ad_body, last_touch_at, last_touch_wamid, first_touch_at,
+                             meta_enrichment_error, meta_ad_id_at_enrichment, last_enrichment_at, source_id, ctwa_clid, source_url, headline, ad_body, last_touch_at, last_touch_wamid, first_touch_at,
                              first_touch_wamid, first_source_type, first_source_id, first_ctwa_clid)
-SELECT organization_id, ticket_id, 'ad', ad, 'image', 'PENDING', ad, clid, 'https://fb.me/3cr4Wqqkv', 'Fale com a Clínica Sorriso',
+SELECT organization_id, ticket_id, 'ad', ad, 'image', 'FAILED', 'no_profile', ad, active_at - interval '2 days', ad, clid, 'https://fb.me/3cr4Wqqkv', 'Fale com a Clínica Sorriso',
        'Clareamento a laser', active_at - interval '2 days', 'wamid.old' || n, active_at - interval '2 days', 'wamid.old' || n,
        'ad', ad, clid
 FROM people, LATERAL (SELECT '1202263058548' || lpad((n %% 400)::text, 5, '0') AS ad, 'Aff-' || repeat(md5(n::text), 4) AS clid) AS t
@@ -80,9 +83,7 @@ FROM contacts c JOIN contact_identities k ON k.organization_id = c.organization_
 """
 STATEMENTS = (CONTACTS, IDENTITIES, TERMS, TICKETS, TRACKING, ORGANIC)
 # Otherwise autovacuum would do it in the middle of a measurement.
-TIDIED: LiteralString = (
-    "VACUUM (ANALYZE) contacts, contact_identities, contact_terms, tickets, ticket_tracking"
-)
+TIDIED: LiteralString = "VACUUM (ANALYZE) contacts, contact_identities, contact_terms, tickets, ticket_tracking, ticket_marks, roi_tickets, roi_ticket_sums"
 WORDS = {
     "first_names": list(FIRST_NAMES),
     "last_names": list(LAST_NAMES),
@@ -92,12 +93,14 @@ WORDS = {
 
 
 def populate(conninfo: str, shops: Sequence[Shop]) -> None:
-    """Write every shop's people, then VACUUM and ANALYZE."""
+    """Write every shop's people, follow what the report reads of them, then VACUUM and ANALYZE."""
     pieces = list(_pieces(shops))
     with ThreadPoolExecutor(PARALLEL) as pool:
         for written in [pool.submit(_write, conninfo, pieces[place::PARALLEL]) for place in range(PARALLEL)]:
             written.result()
     with connect(conninfo) as conn:
+        while conn.execute(facts.FOLLOW, FOLLOWED_AT_ONCE).fetchone() != (0, 0):
+            pass
         conn.execute(TIDIED)
         _check(conn, shops[0].first_person)
 

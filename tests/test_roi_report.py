@@ -234,6 +234,30 @@ async def test_roll_ups_are_the_raw_sums(db: Database):
     assert {(account, size, block, ad): numbers for account, size, block, ad, *numbers in blocks} == by_block
 
 
+async def test_a_change_of_many_tickets_is_followed_piece_by_piece(db: Database):
+    world = await make_world(db, seed=17)
+    await follow(db)
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            """INSERT INTO ticket_tracking (organization_id, ticket_id, meta_source_type, meta_enrichment_status)
+               SELECT %s, gen_random_uuid(), 'organic', 'NOT_APPLICABLE' FROM generate_series(1, %s)""",
+            [world.shop.id, 2 * facts.TICKETS_AT_ONCE],
+        )
+        held = await (await conn.execute("SELECT max(cardinality(ticket_ids)) FROM ticket_marks")).fetchone()
+    pieces = []
+    more = True
+    while more:
+        async with db.system() as conn:
+            more = await facts.follow(conn)
+            left = await (
+                await conn.execute("SELECT coalesce(sum(cardinality(ticket_ids)), 0)::int FROM ticket_marks")
+            ).fetchone()
+        pieces.append(left[0] if left else None)
+
+    assert held == (1000,)
+    assert pieces == [facts.TICKETS_AT_ONCE, 0, 0]
+
+
 async def test_facts_are_followed_and_equal_to_their_definition(db: Database):
     world = await make_world(db, seed=17)
     await follow(db)

@@ -73,13 +73,17 @@ INSERT INTO meta_attribution_history (organization_id, ticket_id, wamid, touched
                                       new_ad_id, old_ctwa_clid, new_ctwa_clid, id, changed_at)
 SELECT n.*, %s FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b) AS n
 """
+# Which tickets are without a name: those that wait, and those that were given up. Each is a place of its own in the index
+# ticket_tracking_unnamed, so a statement for each: with "or", every ticket that the ad ever brought was read.
+PENDING: LiteralString = "k.meta_enrichment_status = 'PENDING'"
+FAILED: LiteralString = "k.meta_enrichment_status = 'FAILED'"
 # The names as they are at this moment, onto the tickets that are credited to these very ads: an answer about an older ad finds
 # none. Tickets that somebody is writing to are passed over and found next time; without an order, because who passes over
 # never waits. So many at once: the drain waits for these rows, and one ad may have brought hundreds of thousands.
 NAME: LiteralString = """
 WITH held AS (
     SELECT k.organization_id, k.ticket_id FROM ticket_tracking k
-    WHERE k.organization_id = %(organization)s AND k.meta_ad_id = ANY(%(ads)s) AND k.meta_enrichment_status IN ('PENDING', 'FAILED')
+    WHERE k.organization_id = %(organization)s AND k.meta_ad_id = ANY(%(ads)s) AND {which}
     LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE ticket_tracking k SET meta_ad_name = n.name, meta_ad_set_id = n.ad_set_id, meta_ad_set_name = n.ad_set_name,
@@ -95,14 +99,22 @@ WITH held AS (
     SELECT k.organization_id, k.ticket_id, n.reason, n.ad_id
     FROM unnest(%(ads)s::text[], %(reason)s::text[]) AS n (ad_id, reason)
     JOIN ticket_tracking k ON k.organization_id = %(organization)s AND k.meta_ad_id = n.ad_id
-    WHERE k.meta_enrichment_status = 'PENDING'
-    OR (k.meta_enrichment_status = 'FAILED' AND k.meta_enrichment_error IS DISTINCT FROM n.reason)
+    WHERE {which}
     LIMIT %(limit)s FOR NO KEY UPDATE OF k SKIP LOCKED
 )
 UPDATE ticket_tracking k SET meta_enrichment_status = 'FAILED', meta_enrichment_error = held.reason, last_enrichment_at = now(),
     meta_ad_id_at_enrichment = held.ad_id
 FROM held WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id
 """
+
+
+NAMES: tuple[LiteralString, ...] = tuple(NAME.format(which=which) for which in (PENDING, FAILED))
+# Given up for another reason before: on either side of this one.
+OTHERWISE: tuple[LiteralString, ...] = (
+    f"{FAILED} AND k.meta_enrichment_error < n.reason",
+    f"{FAILED} AND k.meta_enrichment_error > n.reason",
+)
+GIVE_UPS: tuple[LiteralString, ...] = tuple(GIVE_UP.format(which=which) for which in (PENDING, *OTHERWISE))
 
 
 async def of_tickets(conn: Connection, tickets: Collection[Ticket]) -> dict[UUID, Tracking]:
@@ -153,8 +165,8 @@ async def name_ads(conn: Connection, organization_id: UUID, ads: Sequence[NamedA
     columns = {
         name: [getattr(ad, name) for ad in ads] for name in NamedAd.__struct_fields__ if name != "ad_id"
     }
-    values = {"organization": organization_id, "ads": [ad.ad_id for ad in ads], "limit": AT_ONCE}
-    return (await conn.execute(NAME, {**values, **columns})).rowcount
+    values = {"organization": organization_id, "ads": [ad.ad_id for ad in ads], **columns}
+    return await _piece(conn, NAMES, values)
 
 
 async def give_up_ads(conn: Connection, organization_id: UUID, reasons: Mapping[str, str]) -> int:
@@ -162,7 +174,16 @@ async def give_up_ads(conn: Connection, organization_id: UUID, reasons: Mapping[
     if not reasons:
         return 0
     values = {"organization": organization_id, "ads": list(reasons), "reason": list(reasons.values())}
-    return (await conn.execute(GIVE_UP, {**values, "limit": AT_ONCE})).rowcount
+    return await _piece(conn, GIVE_UPS, values)
+
+
+async def _piece(conn: Connection, statements: Sequence[LiteralString], values: Mapping[str, object]) -> int:
+    """Run them one after the other until AT_ONCE tickets are written; how many were."""
+    written = 0
+    for statement in statements:
+        if written < AT_ONCE:
+            written += (await conn.execute(statement, {**values, "limit": AT_ONCE - written})).rowcount
+    return written
 
 
 def _touch_columns(trackings: list[Tracking]) -> list[bytes]:

@@ -21,7 +21,7 @@ PASSING = ("throttled", "transient")
 PAUSES = tuple(timedelta(minutes=each) for each in (10, 60, 360, 1440, 4320, 10080))
 SHORT_PAUSES = tuple(timedelta(seconds=each) for each in (15, 60, 300, 900))
 
-# Distinct (organization, ad) that tickets wait for, without reading every ticket: from ticket_tracking_pending, one probe each.
+# Distinct (organization, ad) that tickets wait for, without reading every ticket: from ticket_tracking_unnamed, one probe each.
 WAITING: LiteralString = """
 WITH RECURSIVE waiting AS (
     (SELECT organization_id, meta_ad_id FROM ticket_tracking

@@ -10,6 +10,7 @@ from typing import LiteralString
 from whatrack.db import Connection
 
 MARKS_AT_ONCE = 200
+TICKETS_AT_ONCE = 5000  # some 150 ms
 COLUMNS: LiteralString = """organization_id, ticket_id, ad_ref, account_ref, is_lead, is_conversation, has_clid, opened_at, touched_at,
     qualified_at, won_at, value, currency"""
 # One follower at a time: a slower one would write an older snapshot over a newer.
@@ -39,8 +40,10 @@ MOVED: LiteralString = SUMS.format(
 # sums had of a ticket, they lose; what it is now, they get.
 FOLLOW: LiteralString = f"""
 WITH taken AS (
-    DELETE FROM ticket_marks m USING (SELECT organization_id, id FROM ticket_marks ORDER BY organization_id, id LIMIT %(limit)s) AS first
-    WHERE m.organization_id = first.organization_id AND m.id = first.id RETURNING m.organization_id, m.ticket_ids
+    DELETE FROM ticket_marks m USING (
+        SELECT organization_id, id, sum(cardinality(ticket_ids)) OVER (ORDER BY organization_id, id) - cardinality(ticket_ids) AS before
+        FROM (SELECT * FROM ticket_marks ORDER BY organization_id, id LIMIT %(marks)s) AS oldest) AS first
+    WHERE m.organization_id = first.organization_id AND m.id = first.id AND before < %(tickets)s RETURNING m.organization_id, m.ticket_ids
 ), marked AS (SELECT DISTINCT organization_id, unnest(ticket_ids) AS ticket_id FROM taken),
 fresh AS MATERIALIZED (SELECT {COLUMNS} FROM marked JOIN ticket_facts USING (organization_id, ticket_id)),
 old AS MATERIALIZED (SELECT {COLUMNS} FROM marked JOIN roi_tickets USING (organization_id, ticket_id)),
@@ -60,14 +63,15 @@ written AS (
         qualified = s.qualified + excluded.qualified, sales = s.sales + excluded.sales, valueless = s.valueless + excluded.valueless,
         revenue = s.revenue + excluded.revenue
 )
-SELECT count(*) FROM taken
+SELECT count(*), coalesce(sum(cardinality(ticket_ids)), 0) FROM taken
 """  # noqa: S608 - constants only
 
 
-async def follow(conn: Connection, limit: int = MARKS_AT_ONCE) -> bool:
-    """Follow up to so many marks, of every organization (system scope); whether more may wait. Idempotent."""
+async def follow(conn: Connection) -> bool:
+    """Follow the oldest marks, of every organization (system scope); whether more may wait. Idempotent."""
     row = await (await conn.execute(LOCK)).fetchone()
     if row is None or not row[0]:
         return False
-    followed = await (await conn.execute(FOLLOW, {"limit": limit})).fetchone()
-    return followed is not None and followed[0] == limit
+    values = {"marks": MARKS_AT_ONCE, "tickets": TICKETS_AT_ONCE}
+    followed = await (await conn.execute(FOLLOW, values)).fetchone()
+    return followed is not None and (followed[0] == MARKS_AT_ONCE or followed[1] >= TICKETS_AT_ONCE)
