@@ -72,7 +72,6 @@ def measure(cluster: Cluster, shop: Shop, size: Size) -> DrainResult:
     populate(cluster.conninfo, many)
     cluster.restart()
     ours[f"{ORGANIZATIONS} organizations, {size.people:,} more people"] = run.drain(many, 1)
-    orm.populate(cluster.conninfo, size.people)
     peer = {
         "SQLAlchemy ORM, a commit per message": run.peer(shop, 1),
         "SQLAlchemy ORM, a commit per 500": run.peer(shop, 500),
@@ -102,7 +101,8 @@ class _Run:
         size, server = self._size, self._cluster
         self._seed += 1
         source = Source((shop,), self._seed, int(time.time()))
-        return pace(in_process(orm.run, server.conninfo, server.pid, source, size.rows, per_commit, 4))
+        in_process(queue_only, server.conninfo, source, size.rows, 1)
+        return pace(in_process(orm.run, server.conninfo, server.pid, size.rows, per_commit, 4))
 
 
 async def _many_shops(conninfo: str, shop: Shop, people: int) -> list[Shop]:
@@ -130,6 +130,22 @@ def queue_and_drain(
     collect_seldom()
     bodies = source.open().bodies(messages // per_delivery, per_delivery)
     return uvloop.run(_queue_and_drain(conninfo, server_pid, bodies, messages // laps))
+
+
+def queue_only(conninfo: str, source: Source, messages: int, per_delivery: int) -> None:
+    """Queue a stream for another drainer; in a process of its own."""
+    bodies = source.open().bodies(messages // per_delivery, per_delivery)
+    uvloop.run(_queue_only(conninfo, bodies))
+
+
+async def _queue_only(conninfo: str, bodies: Iterator[bytes]) -> None:
+    db = Database(conninfo)
+    await db.open()
+    try:
+        async with db.installation() as conn:
+            await _queue(conn, bodies)
+    finally:
+        await db.close()
 
 
 async def _queue_and_drain(conninfo: str, server_pid: int, bodies: Iterator[bytes], size: int) -> list[Lap]:

@@ -36,8 +36,9 @@ DRAIN_NOTES = """\
   new people, 15 % from 50 hot ones, 60 % carry a referral (1.3 kB, else 0.7 kB), 10 % are late.
 - Warm: the median of the later half of the laps. Cold: the first lap after a restart of PostgreSQL, when every page is read
   anew and goes to its log whole on the first change.
-- The ORM version writes the same rows one by one on tables of its own, and has less to do: no organizations, no row-level
-  security, no merging of people, no queue (its bodies come from memory). It is the sync form, which was faster than the async one.
+- The ORM version does the same job on the same tables, from the same queue, under the same row-level security, an object a row,
+  looked up by its key. It does less where a rule is rare: no merging of people, no echoes, groups or statuses. It is the sync
+  form, which was faster than the async one; the target is judged by the faster of its two lines.
 """
 MIXED_NOTES = """\
 - Open loop: every request is due at a fixed moment, and its latency counts from then. The first 3 s are sent but not counted.

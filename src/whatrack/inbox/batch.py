@@ -19,6 +19,7 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 COMMIT_TIMEOUT_S = 8.0  # a server that hangs is a failure: Meta gives up after about ten seconds
+LOOK_EVERY_S = 0.25  # for bodies whose time is over; a timer for each cost as much as its signature
 
 log = logger(__name__)
 
@@ -50,16 +51,21 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._stopping = False
         self._writers: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
+        self._unanswered: deque[tuple[float, asyncio.Future[None]]] = deque()  # in order of arrival
 
     def start(self) -> None:
         """Begin to commit."""
         self._writers = [asyncio.create_task(self._write_for_ever()) for _ in range(IN_FLIGHT)]
+        self._watch = asyncio.create_task(self._give_up_for_ever())
 
     async def stop(self) -> None:
         """Commit what waits, then end."""
         self._stopping = True
         self._arrived.set()
         await asyncio.gather(*self._writers)
+        if self._watch:
+            self._watch.cancel()
 
     async def put(self, body: bytes, routes: str) -> None:
         """Return when the body is committed; raise NotStored when it is not, or not within the time its sender waits."""
@@ -72,12 +78,19 @@ class Batcher:
         self._waiting.append(_Waiting(body, routes, done))
         self._waiting_bytes += len(body)
         self._arrived.set()
-        # Each body's own time: a writer needs ten seconds more to give up a connection whose server hangs.
-        deadline = loop.call_later(COMMIT_TIMEOUT_S, _give_up, done)
-        try:
-            await done
-        finally:
-            deadline.cancel()
+        self._unanswered.append((loop.time() + COMMIT_TIMEOUT_S, done))
+        await done
+
+    async def _give_up_for_ever(self) -> None:
+        """Refuse what was not committed in its time. Each body has its own: a writer needs ten seconds more to give up a
+        connection whose server hangs."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            while self._unanswered and (self._unanswered[0][1].done() or self._unanswered[0][0] <= clock()):
+                _, done = self._unanswered.popleft()
+                if not done.done():
+                    done.set_exception(NotStored("too_slow"))
 
     async def _write_for_ever(self) -> None:
         conn: Connection | None = None
@@ -145,11 +158,6 @@ def _fail(batch: list[_Waiting]) -> None:
     for each in batch:
         if not each.done.done():
             each.done.set_exception(NotStored("commit_failed"))
-
-
-def _give_up(done: "asyncio.Future[None]") -> None:
-    if not done.done():
-        done.set_exception(NotStored("too_slow"))
 
 
 async def _close(conn: Connection | None) -> None:

@@ -52,7 +52,7 @@ class Intake:
         self._verify_token = verify_token.encode()
         self._stored = stored
         self._batcher = Batcher(db)
-        self._routes: dict[str, frozenset[int]] = {}
+        self._rows: dict[str, str] = {}  # route → its queue rows
 
     async def start(self) -> None:
         """Learn the routes and begin to commit."""
@@ -66,7 +66,11 @@ class Intake:
     async def refresh_routes(self) -> None:
         """Learn the live numbers anew. A stale memory loses nothing: an unknown number is routed by the drain."""
         async with self._db.installation() as conn:
-            self._routes = await number_routes.all_routes(conn)
+            routes = await number_routes.all_routes(conn)
+        self._rows = {
+            route: ",".join(f"{partition} {route}" for partition in partitions)
+            for route, partitions in routes.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -129,15 +133,7 @@ class Intake:
         routes = webhook.quick_routes(body)
         if routes is None or "" in routes:  # read part by part, by the unrouted partition
             return f"{UNROUTED} "
-        rows = []
-        for route in routes:
-            partitions = self._routes.get(route)
-            rows += (
-                [f"{partition} {route}" for partition in partitions]
-                if partitions
-                else [f"{UNROUTED} {route}"]
-            )
-        return ",".join(rows)
+        return ",".join([self._rows.get(route) or f"{UNROUTED} {route}" for route in routes])
 
 
 async def _read(headers: Headers, receive: Receive) -> bytes:

@@ -4,12 +4,12 @@ Source: Meta, "Create a webhook endpoint" (payload signature),
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/create-webhook-endpoint (read 2026-11).
 """
 
+import binascii
 import hmac
 from collections.abc import Sequence
 
 PREFIX = b"sha256="
-HEX_LENGTH = 64
-_HEX = frozenset(b"0123456789abcdef")
+DIGEST_LENGTH = 32
 
 
 def refusal(header: bytes | None, body: bytes, secrets: Sequence[bytes]) -> str | None:
@@ -20,12 +20,13 @@ def refusal(header: bytes | None, body: bytes, secrets: Sequence[bytes]) -> str 
     if header is None:
         return "missing"
     given = header.strip()
-    digest = given[len(PREFIX) :].lower()
-    if not given.startswith(PREFIX) or len(digest) != HEX_LENGTH or not _HEX.issuperset(digest):
+    try:
+        digest = binascii.unhexlify(given[len(PREFIX) :])
+    except binascii.Error:
         return "malformed"
-    matches = [
-        hmac.compare_digest(hmac.digest(secret, body, "sha256").hex().encode(), digest) for secret in secrets
-    ]
+    if not given.startswith(PREFIX) or len(digest) != DIGEST_LENGTH:
+        return "malformed"
+    matches = [hmac.compare_digest(hmac.digest(secret, body, "sha256"), digest) for secret in secrets]
     return None if any(matches) else "wrong"
 
 
