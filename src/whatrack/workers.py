@@ -24,6 +24,7 @@ pictures ad_pictures                       fetches those that are wanted from Me
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 
 from psycopg import OperationalError, ProgrammingError, errors
@@ -282,8 +283,12 @@ class Workers:
             return await tickets.expire_due(conn, SWEEP_LIMIT) == SWEEP_LIMIT
 
     async def _follow(self) -> bool:
+        began = time.monotonic()
         async with self._db.system() as conn:
-            return await facts.follow(conn)
+            more = await facts.follow(conn)
+        if more:  # readers see what is marked as well: this can wait, tickets cannot
+            await asyncio.sleep(time.monotonic() - began)
+        return more
 
     async def _keep(self) -> bool:
         PARTITION_DAYS.set(await days.ensure_days(self._db))

@@ -6,6 +6,7 @@ not_an_ad · no_access (not there, or nobody sees its account) · token_dead · 
 named, with the remark `deleted`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -98,12 +99,17 @@ class Enricher:
 
     async def _onto_tickets(self, organization_id: UUID, named: list[str], refused: dict[str, str]) -> None:
         """Write what is known onto the tickets that wait for it, in pieces with a transaction each: whoever writes to them
-        meanwhile waits for one piece at most."""
+        meanwhile waits for one piece at most. Between full pieces it rests as long as the last one took: the first profile
+        of a large organization names a million tickets, and new ones should not wait for that."""
+        clock = asyncio.get_running_loop().time
         for write in (partial(catalog.name_known, ads=named), partial(tracking.give_up_ads, reasons=refused)):
             written = tracking.AT_ONCE if named or refused else 0
             while written == tracking.AT_ONCE:
+                began = clock()
                 async with self._scope() as conn:
                     written = await write(conn, organization_id)
+                if written == tracking.AT_ONCE:
+                    await asyncio.sleep(clock() - began)
 
     async def _prepare(self, conn: Connection, wanted: list[Wanted]) -> Question | None:
         """Lease to this process what needs a call."""
