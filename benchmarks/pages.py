@@ -1,9 +1,11 @@
 """How fast the site's pages are with many tickets: the board, the list and a ticket, as a browser asks for them."""
 
 import asyncio
+import random
 import re
 import statistics
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from http.client import HTTPConnection
 from uuid import UUID
@@ -11,6 +13,8 @@ from uuid import UUID
 import msgspec
 
 from benchmarks.database import Cluster, connect, open_shops
+from benchmarks.load import Target
+from benchmarks.processes import cpu_s, wait_for
 from benchmarks.servers import whatrack
 from whatrack.db import Database
 from whatrack.tenants import members, sessions, users
@@ -51,23 +55,39 @@ SELECT %(organization)s, md5('t' || n)::uuid, kind, CASE kind WHEN 'ad' THEN 'PE
 FROM (SELECT n, CASE WHEN n %% 10 < 6 THEN 'ad' WHEN n %% 100 = 99 THEN 'post' ELSE 'organic' END AS kind
       FROM generate_series(1, %(count)s) AS n) AS k
 """
+# Somebody wrote: each ticket comes to the top of its column.
+CHANGE = """
+UPDATE tickets SET last_message_at = now(), active_at = now(), updated_at = now(), version = version + 1
+WHERE organization_id = %s AND id IN (SELECT md5('t' || n)::uuid FROM unnest(%s::int[]) AS n)
+"""
+# Old ones that the sweep has yet to close, changed ones whose facts have yet to be written.
+BEHIND = """
+SELECT FROM tickets WHERE status = 'open' AND active_at < now() - interval '30 days'
+UNION ALL SELECT FROM ticket_marks LIMIT 1
+"""
+CHANGED = 20  # between two requests
+SEED = 20261126
+STARTS = 5
+WARMING = 10  # requests that are not timed: they prepare statements and compile templates
 
 
 class PageTime(msgspec.Struct, frozen=True):
-    """Milliseconds from request to the whole answer, one at a time, and the answer's size on the wire."""
+    """Milliseconds from request to the whole answer, one at a time, the answer's size on the wire, and what CPU the service used."""
 
     p50_ms: float
     p95_ms: float
     most_ms: float
     bytes: int
+    cpu_ms: float | None = None
 
 
 class PagesResult(msgspec.Struct, frozen=True):
-    """Each page's times."""
+    """Each page's times. first: the board's in as many new processes, each its first request."""
 
     tickets: int
     requests: int
     pages: dict[str, PageTime]
+    first: list[float]
 
 
 def measure(running: Cluster, *, quick: bool) -> PagesResult:
@@ -88,10 +108,45 @@ def measure(running: Cluster, *, quick: bool) -> PagesResult:
         "a ticket": f"/tickets/{ticket}",
     }
     with whatrack(running, with_workers=True) as target:
-        pages = {name: _timed(target.port, token, path, requests) for name, path in paths.items()}
+        _settled(running)
+        pages = {name: _timed(target, token, path, requests) for name, path in paths.items()}
+        changing = _Changing(running, organization, count)
+        pages["board, tickets changing"] = _timed(target, token, "/tickets", requests, before=changing)
         seen = f"/tickets?seen={_digest(target.port, token)}"
-        pages["board, asked again, unchanged"] = _timed(target.port, token, seen, requests, expected=204)
-    return PagesResult(count, requests, pages)
+        pages["board, asked again, unchanged"] = _timed(target, token, seen, requests, expected=204)
+        pages["board, asked again, changed"] = _timed(
+            target, token, seen, requests, before=changing, by_htmx=True
+        )
+    first = [_first(running, token) for _ in range(2 if quick else STARTS)]
+    return PagesResult(count, requests, pages, first)
+
+
+class _Changing:
+    """Changes tickets of everywhere in the shop, before a request that is timed."""
+
+    def __init__(self, running: Cluster, organization: UUID, count: int) -> None:
+        self._conn = connect(running.conninfo)
+        self._organization = organization
+        self._count = count
+        self._chance = random.Random(SEED)
+
+    def __call__(self) -> None:
+        """As if CHANGED people had written."""
+        chosen = self._chance.sample(range(1, self._count + 1), CHANGED)
+        self._conn.execute(CHANGE, [self._organization, chosen])
+
+
+def _settled(running: Cluster) -> None:
+    """Wait until the workers have expired and followed every ticket, then tidy: no shop's tickets come all in one minute."""
+    with connect(running.conninfo) as conn:
+        wait_for(lambda: conn.execute(BEHIND).fetchone() is None, "the facts of all tickets", 300)
+        conn.execute("VACUUM ANALYZE tickets, ticket_tracking")
+
+
+def _first(running: Cluster, token: str) -> float:
+    """The board, asked of a process that has answered nothing yet."""
+    with whatrack(running, with_workers=True) as target:
+        return _asked(HTTPConnection("127.0.0.1", target.port), "/tickets", _headers(token), 200)[0]
 
 
 async def _shop(running: Cluster) -> tuple[UUID, str]:
@@ -144,19 +199,47 @@ def _digest(port: int, token: str) -> str:
     return found[1]  # type: ignore[index] # a board always says it
 
 
-def _timed(port: int, token: str, path: str, requests: int, *, expected: int = 200) -> PageTime:
-    connection = HTTPConnection("127.0.0.1", port)
-    headers = {"Cookie": f"whatrack={token}", "Accept-Encoding": "gzip", "Accept-Language": "pt-BR"}
-    headers |= {"HX-Request": "true"} if expected == 204 else {}
-    times, size = [], 0
-    for _ in range(requests + 5):
-        began = time.perf_counter()
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        size = len(answer.read())
-        times.append((time.perf_counter() - began) * 1000)
-        if answer.status != expected:
-            raise RuntimeError(f"{path} answered {answer.status}")
+def _timed(
+    target: Target,
+    token: str,
+    path: str,
+    requests: int,
+    *,
+    expected: int = 200,
+    by_htmx: bool = False,
+    before: Callable[[], None] | None = None,
+) -> PageTime:
+    """The page, again and again over one connection. before: what happens between two requests, untimed."""
+    connection = HTTPConnection("127.0.0.1", target.port)
+    headers = _headers(token) | ({"HX-Request": "true"} if by_htmx or expected == 204 else {})
+    service, used, size = target.pids[0], 0.0, 0
+    times: list[float] = []
+    for place in range(WARMING + requests):
+        if place == WARMING:
+            used, times = cpu_s(service), []
+        if before:
+            before()
+        took, size = _asked(connection, path, headers, expected)
+        times.append(took)
+    cpu_ms = (cpu_s(service) - used) * 1000 / requests
     connection.close()
-    warm = sorted(times[5:])  # the first ones prepare statements and compile templates
-    return PageTime(statistics.median(warm), warm[int(len(warm) * 0.95)], warm[-1], size)
+    times.sort()
+    return PageTime(statistics.median(times), times[int(requests * 0.95)], times[-1], size, cpu_ms)
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Cookie": f"whatrack={token}", "Accept-Encoding": "gzip", "Accept-Language": "pt-BR"}
+
+
+def _asked(
+    connection: HTTPConnection, path: str, headers: dict[str, str], expected: int
+) -> tuple[float, int]:
+    """Milliseconds to the last byte, and how many bytes."""
+    began = time.perf_counter()
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    size = len(answer.read())
+    took = (time.perf_counter() - began) * 1000
+    if answer.status != expected:
+        raise RuntimeError(f"{path} answered {answer.status}")
+    return took, size

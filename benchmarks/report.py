@@ -13,7 +13,7 @@ from benchmarks.intake import Intake, IntakeResult
 from benchmarks.laps import Pace
 from benchmarks.machine import Machine
 from benchmarks.mixed import MESSAGES_PER_S, PER_S, MixedResult
-from benchmarks.pages import PagesResult
+from benchmarks.pages import CHANGED, WARMING, PagesResult
 from benchmarks.roi import RoiResult
 
 HEAD = """\
@@ -43,6 +43,15 @@ DRAIN_NOTES = """\
 MIXED_NOTES = """\
 - Open loop: every request is due at a fixed moment, and its latency counts from then. The first 3 s are sent but not counted.
 - Lag is PostgreSQL's own moment of the commit that holds message and ticket, less the generator's moment of the 200.
+"""
+PAGES_NOTES = f"""\
+- CPU: of the service, without PostgreSQL's. Sizes are as a browser takes them, compressed.
+- Warm: {WARMING} requests before, so templates are compiled, statements prepared and PostgreSQL's pages in memory. No page, row or
+  count is kept from one request to the next: each is read and written anew, so one shop asked again and again is no easier than many.
+- Asked again: what an open board asks every five seconds, answered 204 while nothing changed.
+- Changing, changed: {CHANGED} tickets chosen anywhere in the shop get a message before each request, and come to the top.
+- The shop was filled at once, which no shop is: before the first request the workers have expired and followed its tickets, and
+  the tables were vacuumed, as autovacuum would.
 """
 NOT_MEASURED = """\
 ## Not measured
@@ -203,10 +212,15 @@ def _mixed_verdicts(result: MixedResult) -> list[Verdict]:
 
 
 def _pages_verdicts(result: PagesResult) -> list[Verdict]:
+    targets = {
+        "board": "board page",
+        "board, tickets changing": "board page, tickets changing,",
+        "list": "list page",
+    }
+    times = {name: result.pages[name].p95_ms for name in targets}
     return [
-        Verdict(f"{name} page under 100 ms at p95", f"{each.p95_ms:.0f} ms", each.p95_ms < 100)
-        for name, each in result.pages.items()
-        if name in ("board", "list")
+        Verdict(f"{targets[name]} under 100 ms at p95", f"{p95_ms:.0f} ms", p95_ms < 100)
+        for name, p95_ms in times.items()
     ]
 
 
@@ -322,15 +336,21 @@ def _mixed(result: MixedResult) -> str:
 
 def _pages(result: PagesResult) -> str:
     rows = [
-        (name, f"{each.p50_ms:.0f}", f"{each.p95_ms:.0f}", f"{each.most_ms:.0f}", f"{each.bytes / 1000:.1f}")
+        (
+            name,
+            *(f"{value:.0f}" for value in (each.p50_ms, each.p95_ms, each.most_ms, each.cpu_ms or 0)),
+            f"{each.bytes / 1000:.1f}",
+        )
         for name, each in result.pages.items()
     ]
+    first = ", ".join(f"{each:.0f}" for each in sorted(result.first))
     return f"""\
 ## Pages with {result.tickets:,} tickets
 
 {result.requests} requests each, one at a time over one connection, from request to the last byte; the service's workers run beside.
 
-{_table(("page", "p50 ms", "p95 ms", "most ms", "kB, gzip"), rows)}
+{_table(("page", "p50 ms", "p95 ms", "most ms", "CPU ms", "kB, gzip"), rows)}
+{PAGES_NOTES}- The board, asked of {len(result.first)} new processes, each its first request of all: {first} ms.
 """
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import aiohttp
@@ -376,6 +376,28 @@ async def test_the_board_answers_204_while_nothing_changed_and_anew_when_somethi
         await process(db, body(change(shop.number, message(BIA, text="Oi"))))
         status, text = await get(browser, again[1], **{"HX-Request": "true"})
     assert (status, "Pessoa 0002" in text, "<html" in text) == (200, True, False)
+
+
+@pytest.mark.parametrize(
+    "change_it",
+    [
+        "UPDATE ticket_tracking SET headline = 'Clareamento', meta_source_type = 'post'",
+        "UPDATE contacts SET name = 'Clareamento'",
+        "UPDATE stages SET name = 'Clareamento' WHERE role = 'new'",
+    ],
+)
+async def test_the_board_is_anew_for_whatever_a_card_or_column_shows(
+    db: Database, service: str, change_it: LiteralString
+):
+    shop, _ticket = await shop_with_ticket(db)
+    async with visiting(db, service, shop) as browser:
+        _, text = await get(browser, "/tickets")
+        again = re.search(r'hx-get="(/tickets\?seen=[^"]+)"', text)
+        assert again
+        async with db.tenant(shop.id) as conn:
+            await conn.execute(change_it)
+        status, text = await get(browser, again[1], **{"HX-Request": "true"})
+    assert (status, "Clareamento" in text) == (200, True)
 
 
 async def test_a_ticket_opened_by_hand_and_one_that_exists(db: Database, service: str):

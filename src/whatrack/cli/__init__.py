@@ -384,6 +384,8 @@ def run_server(
     async def serve_and_more() -> None:
         await db.open()  # before uvicorn, which would answer a refusal with a traceback
         try:
+            await service.get_ready()
+            collect_seldom()
             if first:
                 await first(db)
             task = asyncio.create_task(beside(server)) if beside else None
@@ -395,5 +397,4 @@ def run_server(
         finally:
             await db.close()  # also when the start failed half-way
 
-    collect_seldom()
     uvloop.run(serve_and_more())

@@ -1,9 +1,10 @@
 """The service: the webhook in front of the router, site and API behind it, the background loops beside them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -20,6 +21,7 @@ from whatrack.web import health, problems, security
 from whatrack.web.api import conversion_events, deliveries, insights, meta_ads, meta_login, sync, tickets
 from whatrack.web.openapi import Api
 from whatrack.web.pages import site
+from whatrack.web.pages.render import compile_ahead
 from whatrack.web.security import Security
 from whatrack.work import Wakeups, run_loop
 from whatrack.workers import DELIVERIES, OWED, Workers, keys_of, open_graph
@@ -52,6 +54,11 @@ class Service:
             await self._intake(scope, receive, send)
         else:
             await self._guarded(scope, receive, send)
+
+    async def get_ready(self) -> None:
+        """Do once what is otherwise put off until somebody waits for it. The database is open; nothing is changed."""
+        compile_ahead("tickets_board.html")  # where a salesperson's day begins
+        await _asked_by_nobody(self._api, "/login")
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The router; too large a body does not get there, for its own answer would be plain text."""
@@ -98,6 +105,26 @@ class Service:
     async def _refresh(self) -> bool:
         await self._intake.refresh_routes()
         return False
+
+
+async def _asked_by_nobody(app: FastAPI, path: str) -> None:
+    """Answer a stranger's GET, and throw the answer away: the router puts its routes together, libraries load their parts."""
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("localhost", 80),
+        "client": ("localhost", 0),
+    }
+    scope |= {"root_path": "", "headers": [(b"host", b"localhost"), (b"accept-encoding", b"gzip")]}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_message: MutableMapping[str, Any]) -> None:
+        return None
+
+    await app(scope, receive, send)
 
 
 def _declared_bytes(scope: Scope) -> int:

@@ -1,4 +1,4 @@
-"""What a process holds from its start to its end, as pages ask for it."""
+"""What a process holds from its start to its end, as pages ask for it. Async, or FastAPI would fetch it from a thread."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -12,32 +12,32 @@ from whatrack.settings import Settings
 from whatrack.tenants.passwords import Passwords
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     found: Settings = request.app.state.settings
     return found
 
 
-def _sealer(request: Request) -> Sealer:
+async def _sealer(request: Request) -> Sealer:
     found: Sealer = request.app.state.sealer
     return found
 
 
-def _passwords(request: Request) -> Passwords:
+async def _passwords(request: Request) -> Passwords:
     found: Passwords = request.app.state.passwords
     return found
 
 
-def _graph(request: Request) -> Graph:
+async def _graph(request: Request) -> Graph:
     found: Graph = request.app.state.graph
     return found
 
 
-def _keys(request: Request) -> Keys:
+async def _keys(request: Request) -> Keys:
     found: Keys = request.app.state.keys
     return found
 
 
-def _poke(request: Request) -> Callable[[str], None]:
+async def _poke(request: Request) -> Callable[[str], None]:
     found: Callable[[str], None] = request.app.state.poke
     return found
 

@@ -59,6 +59,10 @@ def database(request: Request) -> Database:
     return db
 
 
+async def _database(request: Request) -> Database:  # async, or FastAPI would fetch it from a thread
+    return database(request)
+
+
 Member = Annotated[Access, Depends(member)]
 TheOperator = Annotated[Operator, Depends(operator)]
-Db = Annotated[Database, Depends(database)]
+Db = Annotated[Database, Depends(_database)]

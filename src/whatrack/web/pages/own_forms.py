@@ -6,6 +6,7 @@ that no member sees.
 
 import re
 from contextvars import ContextVar
+from functools import lru_cache
 
 from jinja2.ext import Extension
 from markupsafe import Markup
@@ -19,7 +20,11 @@ organization: ContextVar[str] = ContextVar("organization", default="")
 
 def field() -> Markup:
     """The field, or nothing where no organization is on screen."""
-    chosen = organization.get()
+    return _field(organization.get())
+
+
+@lru_cache(64)  # a page may hold hundreds of forms
+def _field(chosen: str) -> Markup:
     return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, chosen) if chosen else Markup()
 
 

@@ -4,16 +4,17 @@ import hashlib
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
-from math import floor
+from math import floor, inf
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from babel.dates import format_date, format_datetime, format_timedelta, get_timezone_name
+from babel.dates import TIMEDELTA_UNITS, format_date, format_datetime, format_timedelta, get_timezone_name
 from babel.numbers import format_compact_currency, format_currency, format_decimal, get_currency_precision
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.meta import find_referenced_templates
 from markupsafe import Markup
 
 from whatrack.web import cookies
@@ -23,6 +24,7 @@ from whatrack.web.pages.own_forms import OwnForms
 WEB = Path(__file__).parents[1]
 UNKNOWN = "—"
 BRAZILIAN = str.maketrans(",.", ".,")
+NEARLY = 0.85  # from 51 minutes on, an hour
 ADDRESS = "/?&=%#:+,;@!$'()*[]~-._"  # what an address may hold as it is
 THEMES = {"light", "dark"}
 THEME_COOKIE, NOTICE_COOKIE = "theme", "notice"
@@ -128,13 +130,28 @@ def ago(value: datetime | None, now: datetime) -> str:
     if value is None:
         return UNKNOWN
     seconds = floor((value - now).total_seconds())  # a moment ago is past, however short
-    whole = seconds - seconds % 60 if abs(seconds) > 3600 else seconds  # minutes will do: fewer to write anew
-    return _distance(whole, i18n.language.get())
+    unit, count = _rounded(abs(seconds))
+    return _distance(unit, count if seconds >= 0 else -count, i18n.language.get())
+
+
+def _rounded(seconds: int) -> tuple[str, int]:
+    """A distance in the largest unit that is nearly full, as Babel rounds it: hundreds of moments make few distances."""
+    for unit, length in TIMEDELTA_UNITS[:-1]:
+        if seconds / length >= NEARLY:
+            return unit, round(seconds / length)
+    return "second", seconds
 
 
 @lru_cache(4096)
-def _distance(seconds: int, locale: str) -> str:
-    return format_timedelta(timedelta(seconds=seconds), add_direction=True, locale=locale)
+def _distance(unit: str, count: int, locale: str) -> str:
+    length = timedelta(seconds=dict(TIMEDELTA_UNITS)[unit])
+    return format_timedelta(
+        count * length,
+        granularity=unit,  # type: ignore[arg-type] # it is one of Babel's own
+        threshold=inf,
+        add_direction=True,
+        locale=locale,
+    )
 
 
 def phone(digits: str | None) -> str:
@@ -220,6 +237,18 @@ def _environment() -> Environment:
 
 
 templates = _environment()
+
+
+def compile_ahead(name: str) -> None:
+    """Compile a template and all that it refers to, so that its first reader need not wait for it."""
+    wanted, known = [name], set[str]()
+    while wanted:
+        each = wanted.pop()
+        known.add(each)
+        source = templates.loader.get_source(templates, each)[0]  # type: ignore[union-attr] # it has one
+        named = find_referenced_templates(templates.parse(source))
+        wanted += [other for other in named if other and other not in known]
+        templates.get_template(each)
 
 
 def by_htmx(request: Request) -> bool:

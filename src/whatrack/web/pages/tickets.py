@@ -13,13 +13,12 @@ from fastapi.responses import Response
 
 from whatrack import db as database
 from whatrack import flow
-from whatrack.board import sources
+from whatrack.board import cards, sources
 from whatrack.board import tickets as board
 from whatrack.board.query import Query
 from whatrack.connections import whatsapp_numbers
 from whatrack.db import Connection
 from whatrack.errors import Refused
-from whatrack.tenants import members
 from whatrack.tenants.access import Access
 from whatrack.tickets import stages
 from whatrack.web.api.caller import Db
@@ -78,9 +77,9 @@ class Filters(msgspec.Struct, frozen=True):
 
 async def query_of(conn: Connection, filters: Filters, who: Access, user_id: UUID) -> Query:
     """The filters as a query; days are those of the organization's zone."""
-    now = await database.now(conn)
-    since = now - timedelta(days=PERIODS[filters.period]) if filters.period in PERIODS else None
-    since = _start(filters.since) or since
+    since = _start(filters.since)
+    if since is None and filters.period in PERIODS:
+        since = await database.now(conn) - timedelta(days=PERIODS[filters.period])
     until = _start(filters.until, timedelta(days=1))
     return Query(
         status=filters.status if filters.status in ("open", "closed") else None,
@@ -118,10 +117,12 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
     async with db.tenant(who.organization_id) as conn:
         if filters.view == LIST:
             context = await _list(conn, filters, who, visitor.user.id)
-            return page(request, "tickets_list.html", **context)
+            return page(request, "tickets_list.html", **context, **await _choices(conn, who))
         context = await board_of(conn, filters, who, visitor.user.id, loaded(request))
-    if by_htmx(request) and request.query_params.get("seen") == context["digest"]:
-        return Response(status_code=204)
+        if not by_htmx(request):
+            context |= await _choices(conn, who)
+        elif request.query_params.get("seen") == context["digest"]:
+            return Response(status_code=204)
     return page(request, "tickets_board.html", "_/board.html", **context)
 
 
@@ -141,25 +142,16 @@ def loaded(request: Request) -> dict[UUID, int]:
 async def board_of(
     conn: Connection, filters: Filters, who: Access, user_id: UUID, longer: Mapping[UUID, int]
 ) -> dict[str, Any]:
-    """Everything that the board shows. longer: see loaded()."""
+    """What the board itself shows, without the filters above it. longer: see loaded()."""
     query = await query_of(conn, filters, who, user_id)
     wanted = msgspec.structs.replace(query, cursor=None, stage=None)
-    columns = await board.columns(conn, who.organization_id, wanted, longer, phones=who.sees_phones)
-    totals: dict[UUID, list[board.Total]] = {}
-    for total in await board.totals(conn, who.organization_id, wanted, phones=who.sees_phones):
-        totals.setdefault(total.stage_id, []).append(total)
+    columns = await cards.columns(conn, who.organization_id, wanted, longer, phones=who.sees_phones)
+    totals = await cards.totals(conn, who.organization_id, wanted, phones=who.sees_phones)
     common = await _common(conn, filters, who)
-    seen = [
-        (str(ticket["id"]), ticket["version"], str(ticket["last_message_at"]))
-        for each in columns.values()
-        for ticket in each.data
-    ]
-    counts = [
-        (str(each.stage_id), each.count, str(each.value)) for found in totals.values() for each in found
-    ]
-    look = repr((seen, counts, [msgspec.structs.astuple(stage) for stage in common["stages"]]))
-    digest = hashlib.sha256(look.encode()).hexdigest()[:16]
-    return {**common, "columns": columns, "totals": totals, "digest": digest}
+    look = msgspec.json.encode((columns, totals, common["stages"]))
+    digest = hashlib.sha256(look).hexdigest()[:16]
+    now = await database.now(conn)
+    return {**common, "columns": columns, "totals": totals, "digest": digest, "now": now}
 
 
 async def _list(conn: Connection, filters: Filters, who: Access, user_id: UUID) -> dict[str, Any]:
@@ -180,12 +172,16 @@ async def _common(conn: Connection, filters: Filters, who: Access) -> dict[str, 
     return {
         "filters": filters,
         "stages": await stages.all_stages(conn, who.organization_id),
-        "people": await members.everyone(conn, who.organization_id),
-        "ads": await sources.ads(conn, who.organization_id),
-        "campaigns": await sources.campaigns(conn, who.organization_id),
-        "now": await database.now(conn),
         "may_move": who.role != "viewer",
         "back": "",
+    }
+
+
+async def _choices(conn: Connection, who: Access) -> dict[str, Any]:
+    """What the filters offer."""
+    return {
+        "ads": await sources.ads(conn, who.organization_id),
+        "campaigns": await sources.campaigns(conn, who.organization_id),
     }
 
 
@@ -200,8 +196,8 @@ async def column(request: Request, db: Db, who: Member, visitor: SignedIn) -> Re
     filters = Filters.read(dict(request.query_params))
     async with db.tenant(who.organization_id) as conn:
         query = await query_of(conn, filters, who, visitor.user.id)
-        found = await board.page(conn, who.organization_id, query, phones=who.sees_phones)
-        common = await _common(conn, filters, who)
+        found = await cards.more(conn, who.organization_id, query, phones=who.sees_phones)
+        common = {**await _common(conn, filters, who), "now": await database.now(conn)}
     common["back"] = address_of(request, "/tickets", stage=None, cursor=None, seen=None)
     return page(request, "_/column_more.html", found=found, stage_id=filters.stage, **common)
 
