@@ -210,8 +210,37 @@ def test_the_period_before_has_as_many_days_and_ends_where_this_begins():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"until": date(2026, 9, 1)}, {"sort": "nothing"}, {"limit": 0}, {"until": date(2032, 1, 1)}]
+    ("since", "until", "earlier"),
+    [
+        pytest.param("2026-11-01", "2026-11-26", ("2026-10-01", "2026-10-26"), id="month so far"),
+        pytest.param("2026-10-01", "2026-10-31", ("2026-09-01", "2026-09-30"), id="whole month"),
+        pytest.param("2026-02-01", "2026-02-28", ("2026-01-01", "2026-01-31"), id="whole short month"),
+        pytest.param(
+            "2026-03-01", "2026-03-30", ("2026-02-01", "2026-02-28"), id="longer than the month before"
+        ),
+        pytest.param("2026-01-01", "2026-01-01", ("2025-12-01", "2025-12-01"), id="the first of January"),
+        pytest.param(
+            "2026-03-31", "2026-03-31", ("2026-02-28", "2026-02-28"), id="a day that February lacks"
+        ),
+    ],
 )
+def test_against_the_month_before_are_its_same_days_as_far_as_it_has_them(
+    since: str, until: str, earlier: tuple[str, str]
+):
+    ask = check(
+        Ask(level="ad", since=date.fromisoformat(since), until=date.fromisoformat(until), against="month")
+    )
+
+    assert (str(previous(ask).since), str(previous(ask).until)) == earlier
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"until": date(2026, 9, 1)}, {"sort": "nothing"}, {"limit": 0}, {"until": date(2032, 1, 1)}, {"against": "year"},
+        {"against": "month", "until": date(2026, 11, 2)},
+    ],
+)  # fmt: skip
 def test_what_cannot_be_asked_is_refused(wrong: dict[str, Any]):
     with pytest.raises(Refused):
         check(Ask(**{"level": "ad", "since": date(2026, 10, 1), "until": date(2026, 10, 2), **wrong}))

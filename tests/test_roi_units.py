@@ -67,6 +67,14 @@ def test_a_preset_means_these_days(period: str, since: date, until: date):
     assert Filters(period=period).days(TODAY) == (since, until)
 
 
+@pytest.mark.parametrize(
+    ("period", "against"),
+    [("7", "days"), ("30", "days"), ("custom", "days"), ("month", "month"), ("last-month", "month")],
+)
+def test_a_month_is_compared_with_the_month_before(period: str, against: str):
+    assert Filters(period=period).ask(TODAY).against == against
+
+
 def test_last_month_of_january_is_december():
     assert Filters(period="last-month").days(date(2026, 1, 31)) == (date(2025, 12, 1), date(2025, 12, 31))
 

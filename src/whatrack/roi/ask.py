@@ -1,5 +1,6 @@
 """What a reader asks of the report: every choice that the page's address, the API and the export can make. Pure."""
 
+from calendar import monthrange
 from datetime import date, timedelta
 from typing import Literal, get_args
 
@@ -11,17 +12,19 @@ from whatrack.roi.metrics import SORTS
 Level = Literal["account", "campaign", "adset", "ad"]
 Basis = Literal["sale", "click"]
 Status = Literal["active", "paused", "archived", "other"]
+Against = Literal["days", "month"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 BASES: tuple[Basis, ...] = get_args(Basis)
 STATUSES: tuple[Status, ...] = get_args(Status)
+AGAINST: tuple[Against, ...] = get_args(Against)
 MAX_DAYS = 1100  # three years and a few days
 MAX_LIMIT = 1000
 
 
 class Within(msgspec.Struct, frozen=True):
-    """A row whose children are asked for. id: ad_account_id ("act_…") for account, else Meta's id."""
+    """A row that is asked about: its children, or itself. id: ad_account_id ("act_…") for account, else Meta's id, whole."""
 
-    kind: Literal["account", "campaign", "adset"]
+    kind: Level
     id: str
 
 
@@ -32,6 +35,7 @@ class Ask(msgspec.Struct, frozen=True):
     accounts: ad_account_id; profiles: ids of meta_connections; statuses: of the row itself, as Meta last told; empty: all.
     spent_only hides rows without spend, unless they have tickets. sort: a name of metrics.SORTS, or "name".
     currency: what money is shown in; None: the organization's base currency. compare: the previous period's totals too.
+    against: what is the previous period: as many days right before, or the same days of the month before.
     """
 
     level: Level
@@ -50,6 +54,7 @@ class Ask(msgspec.Struct, frozen=True):
     limit: int = 100
     currency: str | None = None
     compare: bool = False
+    against: Against = "days"
 
     @property
     def days(self) -> int:
@@ -72,6 +77,10 @@ def check(ask: Ask) -> Ask:
         raise bad_value("level", f"Use one of {', '.join(LEVELS)}.")
     if ask.basis not in BASES:
         raise bad_value("basis", f"Use one of {', '.join(BASES)}.")
+    if ask.against not in AGAINST:
+        raise bad_value("against", f"Use one of {', '.join(AGAINST)}.")
+    if ask.against == "month" and (ask.since.year, ask.since.month) != (ask.until.year, ask.until.month):
+        raise bad_value("against", "Only days of one month have their same days in the month before.")
     if ask.sort != "name" and ask.sort not in SORTS:
         raise bad_value("sort", f"Use one of name, {', '.join(SORTS)}.")
     if any(status not in STATUSES for status in ask.statuses):
@@ -82,8 +91,21 @@ def check(ask: Ask) -> Ask:
 
 
 def previous(ask: Ask) -> Ask:
-    """The same question about as many days, right before."""
-    until = ask.since - timedelta(days=1)
-    return msgspec.structs.replace(
-        ask, since=until - timedelta(days=ask.days - 1), until=until, compare=False
-    )
+    """The same question about the period before: as many days, right before it, or the same days of the month before.
+
+    A day that the month before lacks is its last one; a whole month stands against the whole month before.
+    """
+    if ask.against == "month":
+        since, until = _month_before(ask.since), _month_before(ask.until)
+        if ask.since.day == 1 and ask.until.day == monthrange(ask.until.year, ask.until.month)[1]:
+            until = ask.since - timedelta(days=1)
+    else:
+        until = ask.since - timedelta(days=1)
+        since = until - timedelta(days=ask.days - 1)
+    return msgspec.structs.replace(ask, since=since, until=until, compare=False)
+
+
+def _month_before(day: date) -> date:
+    """The same day of the month before, or its last one."""
+    last = day.replace(day=1) - timedelta(days=1)
+    return last.replace(day=min(day.day, last.day))

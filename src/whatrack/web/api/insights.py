@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from whatrack.db import now as clock
 from whatrack.roi import report as reports
 from whatrack.roi.answers import Note, Row, RowKind
-from whatrack.roi.ask import MAX_LIMIT, Ask, Basis, Level, Status, Within
+from whatrack.roi.ask import MAX_LIMIT, Against, Ask, Basis, Level, Status, Within
 from whatrack.roi.export import COUNTS, NUMBERS, rounded
 from whatrack.roi.metrics import value
 from whatrack.web.api.caller import Db, Member
@@ -38,13 +38,18 @@ class Filters(BaseModel):
     status: list[Status] = Field([], description="of the row itself; may be repeated")
     campaign: list[NoNul] = Field([], description="rows of this campaign only; may be repeated")
     adset: list[NoNul] = Field([], description="rows of this ad set only; may be repeated")
+    ad: list[NoNul] = Field([], description="this ad only, by its whole id; may be repeated")
     spent_only: bool = Field(False, description="without the rows that have neither spend nor tickets")
     q: NoNul = Field("", description="a part of the row's name")
     sort: NoNul = Field("spend", description="a number's name, or name; null is last in both directions")
     order: Annotated[str, Field(pattern="^(asc|desc)$")] = "desc"
     offset: int = Field(0, ge=0)
     limit: int = Field(100, ge=1, le=MAX_LIMIT)
-    compare: bool = Field(False, description="also the totals of as many days right before")
+    compare: bool = Field(False, description="also the totals of the period before")
+    against: Against = Field(
+        "days",
+        description="the period before: as many days right before it, or the same days of the month before (whole months as a whole)",
+    )
 
 
 class WithoutRate(BaseModel):
@@ -143,6 +148,7 @@ def _ask(filters: Filters) -> Ask:
     within = [
         *(Within("campaign", each) for each in filters.campaign),
         *(Within("adset", each) for each in filters.adset),
+        *(Within("ad", each) for each in filters.ad),
     ]
     return Ask(
         level=filters.level,
@@ -160,6 +166,7 @@ def _ask(filters: Filters) -> Ask:
         offset=filters.offset,
         limit=filters.limit,
         compare=filters.compare,
+        against=filters.against,
     )
 
 

@@ -178,10 +178,8 @@ def narrowed(ask: Ask, row: Row) -> Ask:
             ask, level=cast(Any, level), within=within, text="", statuses=(), spent_only=False
         )
     if row.kind == "ad":
-        above = (Within("adset", row.adset_id),) if row.adset_id else ()
-        return msgspec.structs.replace(
-            ask, level="ad", text=row.id, within=above, statuses=(), spent_only=False
-        )
+        within = (Within("ad", row.id),)
+        return msgspec.structs.replace(ask, level="ad", within=within, text="", statuses=(), spent_only=False)
     return ask
 
 
@@ -197,7 +195,15 @@ async def _named(
     """The row with its figures, as the report has it."""
     kind, _colon, key = row.partition(":")
     if kind in LEVELS:
-        ask = filters.ask(today, offset=0, level=kind, text=key, statuses=(), spent_only=False, compare=False)
+        alone: dict[str, Any] = {
+            "level": kind,
+            "within": (Within(cast(Any, kind), key),),
+            "text": "",
+            "statuses": (),
+        }
+        if kind == "account":
+            alone["accounts"] = ()  # or those that are filtered would be among them
+        ask = filters.ask(today, offset=0, spent_only=False, compare=False, **alone)
         found = await reports.report(conn, organization_id, ask, now)
         line = next((each for each in found.rows if each.id == key), None)
         return Named(figures.name_of(line) if line else key, line, found)

@@ -30,6 +30,7 @@ PERIODS = {
     "month": marked("Este mês"),
     "last-month": marked("Mês passado"),
 }
+MONTHS = ("month", "last-month")  # compared with the same days of the month before
 CUSTOM = "custom"
 BASES = {"sale": marked("Data da venda"), "click": marked("Data do clique")}
 STATUSES = {
@@ -154,6 +155,7 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
             "offset": int(self.offset) if self.offset.isascii() and self.offset.isdigit() else 0,
             "limit": ROWS,
             "compare": self.compares,
+            "against": "month" if self.period in MONTHS else "days",
         }
         return Ask(**{**asked, **more})
 

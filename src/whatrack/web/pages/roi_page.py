@@ -126,9 +126,10 @@ def span(since: date, until: date) -> str:
 
 
 def before(ask: Ask) -> str:
-    """The period that stands for comparison."""
+    """The period that stands for comparison, and how it was chosen."""
     earlier = asking.previous(ask)
-    return span(earlier.since, earlier.until)
+    how = _("mesmos dias do mês anterior") if ask.against == "month" else _("período anterior")
+    return f"{span(earlier.since, earlier.until)} ({how})"
 
 
 async def options(conn: Connection, organization_id: UUID) -> dict[str, Any]:

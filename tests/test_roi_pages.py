@@ -1,0 +1,83 @@
+"""The report's pages over a simulated shop: what a figure is narrowed to, what stands out, what is said about it."""
+
+import random
+import re
+from collections.abc import AsyncIterator
+from datetime import date
+from decimal import Decimal
+
+import aiohttp
+import pytest
+
+from tests.pages_support import get
+from tests.roi_world import World, catalog, make_world, spend
+from tests.support import sign_in
+from whatrack.db import Database
+
+PERIOD = "period=custom&since=2026-10-01&until=2026-10-30"
+SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
+
+
+@pytest.fixture
+async def world(db: Database) -> World:
+    """Ads of act_1 are 100 to 103; 1000 is a sibling whose id has the first one's in it."""
+    world = await make_world(db, seed=41, tickets=80)
+    async with db.system() as conn:
+        await conn.execute("SELECT set_config('whatrack.org', %s, true)", [str(world.shop.id)])
+        await catalog(conn, world, "1000", "act_1", "c1-0", "s1-0")
+        await spend(conn, world, "act_1", SINCE, UNTIL, random.Random(5))
+    return world
+
+
+@pytest.fixture
+async def tab(db: Database, world: World, service: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with await sign_in(db, service, world.shop, "owner", name="Ada Nunes") as tab:
+        yield tab
+
+
+def money(text: str) -> Decimal:
+    """R$ 1.234,56 as a number."""
+    return Decimal(re.sub(r"[^\d,-]", "", text).replace(",", "."))
+
+
+async def test_the_days_of_an_ad_are_its_own_and_not_those_of_an_id_that_has_it_in_it(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT sum(spend) FROM meta_ad_insights_daily WHERE ad_ref = %s AND day BETWEEN %s AND %s",
+                [world.ads["100"], SINCE, UNTIL],
+            )
+        ).fetchone()
+    assert row
+
+    page = await get(tab, f"/roi/number?metric=spend&row=ad:100&level=ad&{PERIOD}")
+
+    days = re.findall(r'<th scope="row" class="font-normal">[\d/]+</th><td class="text-right">([^<]+)</td>', page.text)  # fmt: skip
+    assert sum(money(each) for each in days) == Decimal(row[0]) / 100
+    assert (
+        money(re.findall(r'<th scope="row">Soma</th><td[^>]*>([^<]+)', page.text)[0]) == Decimal(row[0]) / 100
+    )
+
+
+@pytest.mark.parametrize("row", ["account:act_1", "campaign:c1-0", "adset:s1-0", "ad:100", "ad:1000"])
+async def test_a_figure_taken_apart_is_that_of_the_table(world: World, tab: aiohttp.ClientSession, row: str):
+    level = row.partition(":")[0]
+    table = await get(tab, f"/roi?level={level}&{PERIOD}&spent=0&account=act_1")
+    href = f"/roi/number?metric=spend&amp;row={row.replace(':', '%3A')}&amp;"
+    shown = re.findall(re.escape(href) + r"[^>]*>(R\$[^<]+)<", table.text)
+
+    apart = await get(tab, f"/roi/number?metric=spend&row={row}&{PERIOD}&account=act_1&account=act_2")
+
+    assert len(shown) == 1
+    assert shown[0] in apart.text
+
+
+async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):
+    query = {"level": "ad", "since": str(SINCE), "until": str(UNTIL), "ad": "100"}
+    async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+        answer = await response.json()
+
+    assert [each["id"] for each in answer["rows"]] == ["100"]
+    assert answer["totals"]["spend"] == answer["rows"][0]["spend"]
