@@ -203,6 +203,48 @@ def test_a_rate_is_carried_over_a_weekend_and_no_further_than_four_days():
     assert max(carried) == date(2026, 10, 16)
 
 
+@pytest.mark.parametrize(("sales", "exact"), [(0, 2.996), (1, 4.744), (2, 6.296), (4, 9.154), (20, 29.062)])
+def test_the_most_sales_to_expect_are_poisson_s_upper_bound_of_95_per_cent(sales: int, exact: float):
+    assert abs(float(metrics.most_sales(sales)) - exact) < exact * 0.01
+
+
+# spend, sales, revenue, the report's average ticket → whether it is a clear loss at a break-even of 1.5
+@pytest.mark.parametrize(
+    ("spend", "sales", "revenue", "average", "is_loss"),
+    [
+        pytest.param(100, 0, 0, 200, False, id="nothing sold for half a ticket says nothing"),
+        pytest.param(390, 0, 0, 200, False, id="three sales at 200 would just have paid for it"),
+        pytest.param(410, 0, 0, 200, True, id="not even the three sales that chance may have kept away"),
+        pytest.param(700, 1, 200, 200, True, id="one sale, and not even 4.7 would have paid"),
+        pytest.param(600, 1, 200, 200, False, id="one sale, and 4.7 would have paid"),
+        pytest.param(700, 1, 900, 200, False, id="its own tickets are dearer than the average"),
+        pytest.param(100, 4, 400, 100, False, id="above break-even is no loss"),
+        pytest.param(10_000, 0, 0, None, False, id="nobody knows what a sale would bring"),
+        pytest.param(0, 0, 0, 200, False, id="nothing was spent"),
+    ],
+)
+def test_few_sales_are_a_clear_loss_only_where_luck_cannot_explain_them(
+    spend: int, sales: int, revenue: int, average: int | None, is_loss: bool
+):
+    told = Amounts(
+        spend=Decimal(spend), leads=10, sales=sales, revenue=Decimal(revenue), attributed_revenue=Decimal(revenue)
+    )  # fmt: skip
+
+    found = metrics.is_clear_loss(told, None if average is None else Decimal(average), Decimal("1.5"))
+
+    assert found is is_loss
+
+
+def test_with_enough_sales_and_leads_below_break_even_is_a_clear_loss():
+    told = Amounts(
+        spend=Decimal(1000), leads=30, sales=5, revenue=Decimal(1400), attributed_revenue=Decimal(1400)
+    )
+
+    assert metrics.is_clear_loss(told, Decimal(280), Decimal("1.5"))
+    assert not metrics.is_clear_loss(told, Decimal(280), Decimal("1.4"))
+    assert metrics.is_clear_loss(told, Decimal(280), None)  # a sale leaves nothing
+
+
 def test_the_period_before_has_as_many_days_and_ends_where_this_begins():
     ask = check(Ask(level="ad", since=date(2026, 10, 1), until=date(2026, 10, 30)))
 

@@ -1,9 +1,10 @@
 """The report's pages over a simulated shop: what a figure is narrowed to, what stands out, what is said about it."""
 
+import html
 import random
 import re
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import aiohttp
@@ -13,6 +14,7 @@ from tests.pages_support import get
 from tests.roi_world import World, catalog, make_world, spend
 from tests.support import sign_in
 from whatrack.db import Database
+from whatrack.insights import rollups
 
 PERIOD = "period=custom&since=2026-10-01&until=2026-10-30"
 SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
@@ -72,6 +74,32 @@ async def test_a_figure_taken_apart_is_that_of_the_table(world: World, tab: aioh
 
     assert len(shown) == 1
     assert shown[0] in apart.text
+
+
+async def test_an_ad_that_spent_beyond_what_few_sales_excuse_is_a_clear_loss_at_a_glance(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            "UPDATE meta_ad_insights_daily SET spend = spend * 20 WHERE ad_ref = %s", [world.ads["1000"]]
+        )
+        days = [SINCE + timedelta(days=place) for place in range(30)]
+        await rollups.replace_days(conn, world.shop.id, world.accounts["act_1"], days)
+
+    table = await get(tab, f"/roi?{PERIOD}")
+    losers = html.unescape(re.findall(r'href="([^"]+)"[^>]*title="Anúncios, o maior prejuízo primeiro"', table.text)[0])  # fmt: skip
+    page = await get(tab, losers)
+    first = page.text.partition("Tabela de resultados")[2].partition("<tbody>")[2].partition("</tr>")[0]
+    apart = await get(tab, f"/roi/number?metric=roas&row=ad:1000&level=ad&{PERIOD}")
+    query = {"level": "ad", "since": str(SINCE), "until": str(UNTIL)}
+    async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+        told = {each["id"]: each["clear_loss"] for each in (await response.json())["rows"]}
+
+    assert "Anúncio 1000" in first
+    assert "prejuízo claro" in first
+    assert first.count('class="figure bad"') >= 3  # profit, ROAS, ROI
+    assert "prejuízo claro" in apart.words
+    assert told["1000"]
 
 
 async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):

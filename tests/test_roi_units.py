@@ -1,6 +1,6 @@
 """The report's pure parts: what an address asks for, its days, charts as numbers, colours, what a sheet of rates says."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whatrack.roi import metrics
+from whatrack.roi.answers import Report, Row
 from whatrack.roi.metrics import Amounts
 from whatrack.web.pages import charts, i18n, roi_columns
 from whatrack.web.pages import roi_figures as figures
@@ -243,3 +244,29 @@ def test_a_sparkline_of_nothing_is_none():
     assert charts.sparkline([Decimal(5)]) == []
     assert charts.sparkline([1, 3]) == ["0.0,15.7 100.0,1.0"]
     assert len(charts.sparkline([1, 2, None, 3, 4])) == 2
+
+
+# What is said of a few sales
+
+
+def roas_of(row: Row) -> figures.Cell:
+    ask = Filters().ask(TODAY)
+    total = Row(kind="total", id="", name=None, amounts=row.amounts)
+    report = Report(
+        ask=ask, currency="BRL", rows=[row], special=[], totals=total, previous=None, count=1, notes=frozenset(), freshness=[],
+        break_even=Decimal("1.5"), tax_known=True, immature_since=None, taken_at=datetime(2026, 11, 26, tzinfo=UTC),
+    )  # fmt: skip
+    return figures.cell(COLUMNS["roas"], row, report, Judge(Decimal("1.5"), None), "")
+
+
+@pytest.mark.parametrize(
+    ("clear_loss", "note", "tone"), [(True, "prejuízo claro", "bad"), (False, "amostra pequena", "")]
+)
+def test_a_clear_loss_of_few_sales_is_red_and_says_so(clear_loss: bool, note: str, tone: str):
+    row = Row(
+        kind="ad", id="1", name="A", amounts=amounts(sales=0, revenue=Decimal(0)), clear_loss=clear_loss
+    )
+    cell = roas_of(row)
+
+    assert (cell.note, cell.tone, cell.mark) == (note, tone, "▼" if tone else "")
+    assert ("nem com 2,97" in cell.terms) is clear_loss

@@ -39,7 +39,7 @@ class Row(msgspec.Struct, frozen=True):
     """One line. id: ad_account_id for an account, Meta's id below it, "" for special rows and totals.
 
     name_then: how it was called at the last click, when that was otherwise. status: of Meta's own words, or None.
-    currency: the account's own; amounts are in the report's. zone: that its days are in.
+    clear_loss: money was lost beyond what chance may excuse, see metrics.is_clear_loss. currency: the account's own; amounts are in the report's. zone: that its days are in.
     """
 
     kind: RowKind
@@ -58,6 +58,7 @@ class Row(msgspec.Struct, frozen=True):
     currency: str | None = None
     zone: str | None = None
     apart: tuple[Apart, ...] = ()
+    clear_loss: bool = False
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -90,6 +91,11 @@ class Report(msgspec.Struct, frozen=True):
     tax_known: bool
     immature_since: date | None
     taken_at: datetime
+
+    @property
+    def is_told(self) -> bool:
+        """Whether losses may be told: not where every click of the period is so young that it may still pay."""
+        return self.immature_since is None or self.immature_since > self.ask.since
 
     @property
     def next_offset(self) -> int | None:

@@ -36,7 +36,7 @@ from whatrack.roi.sums import ROOM
 
 __all__ = [
     "SPECIAL", "Apart", "Behind", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
-    "daily", "funnel", "report", "salespeople", "tickets_behind", "times",
+    "average_ticket", "daily", "funnel", "judged", "report", "salespeople", "tickets_behind", "times",
 ]  # fmt: skip
 PARTIAL = timedelta(days=3)  # Meta restates four weeks, but the last days most
 IMMATURE_DAYS = 7  # until enough sales tell how long one takes
@@ -53,7 +53,8 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
     fresh = await named.freshness(conn, about, ask)
     since = await _immature_since(conn, about, ask, now) if ask.basis == "click" else None
-    return Report(
+    break_even = _break_even(about, ask, totals)
+    answer = Report(
         ask=ask,
         currency=about.currency,
         rows=await _rows(conn, about, ask, found, missing),
@@ -63,11 +64,27 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         count=found.count,
         notes=_notes(about, ask, now, missing, fresh, immature=since is not None),
         freshness=fresh,
-        break_even=_break_even(about, ask, totals),
+        break_even=break_even,
         tax_known=about.tax_known,
         immature_since=since,
         taken_at=now,
     )
+    if not answer.is_told:
+        return answer
+    rows = [judged(row, totals.ticket_average, break_even) for row in answer.rows]
+    return msgspec.structs.replace(answer, rows=rows)
+
+
+def judged(row: Row, average: Decimal | None, break_even: Decimal | None) -> Row:
+    """The row, with whether it clearly lost money. average: the ticket of all that was asked for; pure."""
+    lost = metrics.is_clear_loss(row.amounts, average, break_even)
+    return msgspec.structs.replace(row, clear_loss=lost)
+
+
+async def average_ticket(conn: Connection, organization_id: UUID, ask: Ask) -> Decimal | None:
+    """What a sale of all that was asked for brings on average; None without any."""
+    about = await scope.load(conn, organization_id, check(ask))
+    return (await reading.totals(conn, about, ask)).ticket_average
 
 
 async def daily(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> list[Day]:

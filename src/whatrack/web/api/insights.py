@@ -84,6 +84,9 @@ class InsightRow(Numbers):
     adset_name: str | None
     account_currency: str | None
     timezone: str | None
+    clear_loss: bool = Field(
+        description="ROAS below break-even beyond what chance may excuse, were the sales few"
+    )
     without_rate: list[WithoutRate] = Field(description="money of days without an exchange rate, in no sum")
 
 
@@ -179,5 +182,6 @@ def _row(row: Row, currency: str) -> dict[str, Any]:
         **{name: rounded(name, value(row.amounts, name), currency) for name in NUMBERS},
         "account_currency": row.currency,
         "timezone": row.zone,
+        "clear_loss": row.clear_loss,
         "without_rate": [msgspec.structs.asdict(each) for each in row.apart],
     }

@@ -138,16 +138,20 @@ async def number(request: Request, db: Db, who: Member, metric: str = "", row: s
     async with db.tenant(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         named = await _named(conn, who.organization_id, filters, row, today, now)
-        if named.row is None:
+        line = named.row
+        if line is None:
             raise NotFound("There is no such row.")
         target = await looks.target(conn, who.organization_id)
+        if line.kind in LEVELS and named.report.is_told:  # a loss is judged among all that the table is about
+            whole = await reports.average_ticket(conn, who.organization_id, filters.ask(today, offset=0))
+            line = reports.judged(line, whole, named.report.break_even)
         days = []
         if metric in FIELDS and metric != "reach":
-            ask = narrowed(filters.ask(today, offset=0), named.row)
+            ask = narrowed(filters.ask(today, offset=0), line)
             days = await reports.daily(conn, who.organization_id, ask, now)
     judge = Judge(named.report.break_even or Decimal(1), target)
     parts = [COLUMNS[name] for name in column.over if name in COLUMNS]
-    shown = figures.cells([column, *parts], named.row, named.report, filters, judge)
+    shown = figures.cells([column, *parts], line, named.report, filters, judge)
     return page(
         request,
         "roi_number.html",

@@ -138,7 +138,10 @@ def cell(column: Column, row: Row, report: Report, judge: Judge, rest: str) -> C
     tone = mark = word = note = ""
     if column.name in JUDGED:
         if amounts.is_small and value is not None and row.kind != "total":
-            note = _("amostra pequena")
+            note = _("prejuízo claro") if row.clear_loss else _("amostra pequena")
+            if row.clear_loss:
+                tone, mark, word = "bad", "▼", _("abaixo do equilíbrio")
+                said = f"{said} · {_beyond_luck(amounts)}"
         else:
             tone, mark, word = judge.of(value)
         if value is None and amounts.revenue:
@@ -148,7 +151,8 @@ def cell(column: Column, row: Row, report: Report, judge: Judge, rest: str) -> C
     elif column.name in COSTS_OF and row.kind == "total":
         note = _of_ads_alone(column, report)
     elif column.name in ("profit", "roi", "margin") and value is not None and value < 0:
-        tone, word = ("", "") if amounts.is_small and row.kind != "total" else ("bad", _("prejuízo"))
+        if row.clear_loss or row.kind == "total" or not amounts.is_small:
+            tone, word = "bad", _("prejuízo")
     elif column.name == "sales" and amounts.sales_without_value:
         note = ngettext("%(num)s sem valor", "%(num)s sem valor", amounts.sales_without_value)
     return Cell(
@@ -160,6 +164,15 @@ def cell(column: Column, row: Row, report: Report, judge: Judge, rest: str) -> C
         mark=mark,
         word=word,
         note=note,
+    )
+
+
+def _beyond_luck(amounts: Amounts) -> str:
+    """Why a loss is clear in spite of few sales."""
+    most = times(metrics.most_sales(amounts.sales)).removesuffix("x")
+    return _(
+        "as vendas são poucas, mas nem com %(most)s, o máximo a esperar com 95%% de certeza, o ROAS chegaria ao equilíbrio",
+        most=most,
     )
 
 

@@ -238,6 +238,7 @@ def _table(
         "next": "" if last_page else str(found.next_offset),
         "explained": list(explained.values()),
         "preset": preset,
+        "losers": (filters.level, filters.sort, filters.dir) == ("ad", "profit", "asc"),
         "preset_name": _(PRESETS[preset][0]) if preset else _("Colunas"),
         "presets": [(key, _(label)) for key, (label, _names) in PRESETS.items()],
         "keep_within": _kept(filters),
