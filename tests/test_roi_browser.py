@@ -302,7 +302,19 @@ async def test_ticked_rows_are_what_the_tabs_below_show(earning: Site, visit: Vi
     await expect(tab.get_by_text("Dentro de")).to_be_visible()
     asked = parse_qs(urlsplit(tab.url).query)
     assert asked == {"level": ["ad"], "within": parents, "spent": ["0"], "period": ["14"], "compare": ["0"]}
-    assert 0 < await tab.locator("a.row-name").count() < every
+    both = await tab.locator("a.row-name").count()
+    assert 0 < both < every
+
+    chips = tab.get_by_role("group", name="Dentro de").get_by_role("link")
+    await expect(chips).to_have_count(3)  # one each, and all of them
+    assert not {parents[0].partition(":")[2], parents[1].partition(":")[2]} & {*await chips.all_inner_texts()}
+    await chips.first.focus()
+    await tab.keyboard.press("Enter")
+    await expect(chips).to_have_count(1)
+    assert parse_qs(urlsplit(tab.url).query)["within"] == [parents[1]]
+    assert 0 < await tab.locator("a.row-name").count() < both
+    await chips.first.click()
+    await expect(tab.locator("a.row-name")).to_have_count(every)
 
 
 async def test_an_account_is_found_in_the_list_and_the_chosen_ones_come_first(earning: Site, visit: Visit):

@@ -15,6 +15,8 @@ from tests.roi_world import World, catalog, make_world, spend
 from tests.support import sign_in
 from whatrack.db import Database
 from whatrack.insights import rollups
+from whatrack.roi import sharing
+from whatrack.tenants.access import Access
 
 PERIOD = "period=custom&since=2026-10-01&until=2026-10-30"
 SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
@@ -100,6 +102,38 @@ async def test_an_ad_that_spent_beyond_what_few_sales_excuse_is_a_clear_loss_at_
     assert first.count('class="figure bad"') >= 3  # profit, ROAS, ROI
     assert "prejuízo claro" in apart.words
     assert told["1000"]
+
+
+async def test_many_opened_rows_have_a_chip_each_most_of_them_folded(
+    world: World, tab: aiohttp.ClientSession
+):
+    ids = [
+        *(f"c1-{place}" for place in range(2)),
+        *(f"c2-{place}" for place in range(2)),
+        *map(str, range(9)),
+    ]
+    within = "&".join(f"within=campaign:{each}" for each in ids)
+    page = await get(tab, f"/roi?level=ad&{PERIOD}&{within}")
+
+    chips = re.findall(r'<a class="chip" href="([^"]+)"><span class="clip">([^<]+)<', page.text)
+    assert [name for _href, name in chips] == ["Campanha c1-0", "Campanha c1-1", "Campanha c2-0", "Campanha c2-1", *map(str, range(9))]  # fmt: skip
+    assert all(f"campaign%3A{each}&" not in f"{html.unescape(href)}&" for each, (href, _name) in zip(ids, chips, strict=True))  # fmt: skip
+    assert "mais 5" in page.words
+
+
+async def test_a_shared_report_names_no_row_outside_it(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        access = Access(world.shop.id, "owner", "system")
+        path = await sharing.create(conn, access, "Cliente", f"{PERIOD}&level=campaign&account=act_1", 7)
+
+    inside = await get(tab, f"{path}?level=ad&within=campaign:c1-0")
+    outside = await get(tab, f"{path}?level=ad&within=campaign:c2-0")
+
+    assert '<span class="clip">Campanha c1-0<' in inside.text
+    assert '<span class="clip">linha aberta<' in outside.text
+    assert "Campanha c2" not in outside.text
 
 
 async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from whatrack.insights import progress
-from whatrack.roi import looks
+from whatrack.roi import looks, named
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import roi_columns, roi_page, roi_state
@@ -35,13 +35,14 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
         context = await roi_page.built(conn, who.organization_id, filters, names, path=HERE, opens=True)
         context |= await roi_page.options(conn, who.organization_id)
+        names_of = await named.called(conn, who.organization_id, filters.parents)
         fetching = roi_state.syncing(await progress.progress(conn, who.organization_id))
     return page(
         request,
         "roi.html",
         **context,
         here=filters.to(HERE, offset=filters.offset),
-        within_name=_within_name(context, filters),
+        chips=roi_page.chips(names_of, filters, HERE),
         asks_tax=not context["report"].tax_known and who.role in ("owner", "admin"),
         blank=roi_state.blank(context, fetching),
         sync=fetching,
@@ -81,14 +82,3 @@ async def keep_columns(request: Request, db: Db, who: Member, visitor: SignedIn)
 
 def _place(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 999
-
-
-def _within_name(context: dict[str, object], filters: Filters) -> str:
-    """What the opened rows are called, as their children on the page name them."""
-    found = context["report"]
-    names = []
-    for each in filters.parents:
-        rows = getattr(found, "rows", [])
-        name = next((getattr(row, f"{each.kind}_name", None) for row in rows if getattr(row, f"{each.kind}_id", None) == each.id), None)  # fmt: skip
-        names.append(name or each.id)
-    return ", ".join(names)

@@ -118,7 +118,10 @@ async def opened(request: Request, db: Db, token: str) -> Response:
         text = _("O link expirou ou foi revogado. Peça outro a quem o enviou.")
         context = {"title": _("Este link não funciona mais"), "text": text, "ask": False}
         return page(request, "gone.html", status=404, headers=PRIVATE, **context)
-    within_name = "" if filters.within == Filters.of_question(shared.question).within else _("linha aberta")
+    # A row is named as the page names it: a reader learns nothing of what the link leaves out.
+    is_given = filters.within == Filters.of_question(shared.question).within
+    names = roi_page.parents_of(context["report"])
+    chips = [] if is_given else roi_page.chips(names, filters, path, _("linha aberta"))
     return page(
         request,
         "roi_shared.html",
@@ -126,7 +129,7 @@ async def opened(request: Request, db: Db, token: str) -> Response:
         **context,
         shared=shared,
         own=own,
-        within_name=within_name,
+        chips=chips,
     )
 
 
