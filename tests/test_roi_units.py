@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whatrack.roi import metrics
+from whatrack.roi import metrics, sums
 from whatrack.roi.answers import Report, Row
 from whatrack.roi.metrics import Amounts
 from whatrack.web.pages import charts, i18n, roi_columns
@@ -119,6 +119,11 @@ def test_every_column_is_a_quantity_or_a_formula_of_the_report():
 
     assert {*COLUMNS} <= known
     assert {term for column in COLUMNS.values() for term in column.over} <= {*COLUMNS}
+
+
+def test_no_figure_is_sorted_by_that_the_statements_cannot():
+    assert {*metrics.SORTS} <= {*sums.ORDERS}
+    assert not [name for name in metrics.SORTS if name.startswith("attributed_")]
 
 
 def test_presets_cards_and_the_phone_show_columns_that_there_are():

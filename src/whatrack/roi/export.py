@@ -1,7 +1,9 @@
 """The report as a file: CSV for Excel in Brazil and elsewhere, and XLSX. Every row, the special ones and the totals, no column cut.
 
 CSV: UTF-8 with a byte order mark, so that Excel reads it; in Portuguese with semicolons and decimal commas, else with commas and
-points. A cell that a spreadsheet would take for a formula is written as text. Nothing is an empty cell.
+points. A cell that a spreadsheet would take for a formula is written as text. Nothing is an empty cell. An id of digits alone has a
+tab before it: a spreadsheet would make a number of it, 1,2E+17, and lose its last digits; with the tab it stays a text, and who
+reads the file by a program strips it, as the API's strings need no such thing.
 """
 
 import csv
@@ -23,6 +25,7 @@ TEXTS = (
     "kind", "id", "name", "status", "account_id", "account_name", "campaign_id", "campaign_name", "adset_id", "adset_name",
     "currency",
 )  # fmt: skip
+IDS = ("id", "account_id", "campaign_id", "adset_id")
 NUMBERS = (*FIELDS, *RATIOS)
 COUNTS = frozenset(name for name in FIELDS if name not in metrics.MONEY)
 RATIO = Decimal("0.000001")
@@ -56,7 +59,9 @@ def as_csv(
     writer.writerow([(titles or {}).get(column, column) for column in columns])
     for line in table(report):
         told = _told(line, words)
-        writer.writerow([_cell(told[column], language) for column in columns])
+        writer.writerow(
+            [_id(told[column]) if column in IDS else _cell(told[column], language) for column in columns]
+        )
     return (BOM + stream.getvalue()).encode()
 
 
@@ -104,6 +109,11 @@ def _line(row: Row, currency: str) -> dict[str, str | Number | None]:
     texts = {name: getattr(row, name) for name in TEXTS}
     numbers = {name: rounded(name, metrics.value(row.amounts, name), currency) for name in NUMBERS}
     return {**texts, **numbers}
+
+
+def _id(value: str | Number | None) -> str:
+    text = str(value or "")
+    return f"\t{text}" if text.isdecimal() else _cell(text, "en")
 
 
 def _cell(value: str | Number | None, language: Language) -> str:

@@ -45,6 +45,8 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
     refunds: Decimal = Decimal(0)
     product_cost: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)
+    attributed_leads: int = 0
+    attributed_qualified: int = 0
     attributed_sales: int = 0
     attributed_revenue: Decimal = Decimal(0)
 
@@ -142,6 +144,21 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
         """CPC (todos): S ÷ C."""
         return ratio(self.spend, self.clicks)
 
+    @property
+    def attributed_cpl(self) -> Decimal | None:
+        """S ÷ the leads that ads brought."""
+        return ratio(self.spend, self.attributed_leads)
+
+    @property
+    def attributed_cost_per_qualified(self) -> Decimal | None:
+        """S ÷ the qualified that ads brought."""
+        return ratio(self.spend, self.attributed_qualified)
+
+    @property
+    def attributed_cpa(self) -> Decimal | None:
+        """S ÷ the sales that ads brought."""
+        return ratio(self.spend, self.attributed_sales)
+
     # -- shares --------------------------------------------------------------------------------------------------------
 
     @property
@@ -189,9 +206,11 @@ FIELDS = Amounts.__struct_fields__
 RATIOS = (
     "net_revenue", "profit", "roas", "blended_roas", "net_roas", "gross_roas", "roi", "margin", "ticket_average", "cpa", "cpl",
     "cost_per_qualified", "cost_per_conversation", "cost_per_meta_conversation", "cpm", "cpc", "cpc_all", "ctr", "ctr_all",
-    "frequency", "conversation_rate", "qualification_rate", "conversion_rate", "close_rate",
+    "frequency", "conversation_rate", "qualification_rate", "conversion_rate", "close_rate", "attributed_cpl",
+    "attributed_cost_per_qualified", "attributed_cpa",
 )  # fmt: skip
-SORTS = (*(name for name in FIELDS if not name.startswith("attributed_")), *RATIOS)
+# Of rows, what ads brought is all there is.
+SORTS = tuple(name for name in (*FIELDS, *RATIOS) if not name.startswith("attributed_"))
 # What Meta tells, and tax makes of it; the rest is our own count.
 OF_META = (
     "spend", "gross_spend", "impressions", "clicks", "link_clicks", "meta_conversations", "meta_leads", "meta_purchases",
@@ -201,7 +220,7 @@ MONEY = frozenset(
     {
         "spend", "gross_spend", "meta_purchase_value", "revenue", "refunds", "product_cost", "fees", "attributed_revenue",
         "net_revenue", "profit", "ticket_average", "cpa", "cpl", "cost_per_qualified", "cost_per_conversation",
-        "cost_per_meta_conversation", "cpm", "cpc", "cpc_all",
+        "cost_per_meta_conversation", "cpm", "cpc", "cpc_all", "attributed_cpl", "attributed_cost_per_qualified", "attributed_cpa",
     }
 )  # fmt: skip
 NOTHING = Amounts()

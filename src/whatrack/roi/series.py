@@ -67,6 +67,8 @@ SELECT c.bucket AS day, sum(c.conversations) AS conversations, sum(c.with_clid) 
     sum(c.sales) AS sales, sum(c.valueless) AS sales_without_value, sum(c.revenue) AS revenue, sum(c.refunds) AS refunds,
     sum(coalesce(c.revenue, 0) * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1]) AS product_cost,
     sum(coalesce(c.revenue, 0) * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1]) AS fees,
+    sum(c.leads) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_leads,
+    sum(c.qualified) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_qualified,
     sum(c.sales) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_sales,
     sum(c.revenue) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_revenue
 FROM counted c {of_ad} WHERE {in_scope} {only} GROUP BY 1

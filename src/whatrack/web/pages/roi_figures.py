@@ -39,11 +39,7 @@ STATUSES = {
     "PENDING_BILLING_INFO": (marked("sem forma de pagamento"), "red"),
 }
 JUDGED = ("roas", "gross_roas", "net_roas", "blended_roas")
-COSTS_OF = {
-    "cpa": "sales",
-    "cpl": "leads",
-    "cost_per_qualified": "qualified",
-}  # cost → what is counted below it
+COSTS = ("cpa", "cpl", "cost_per_qualified")
 GONE_QUIET = Decimal("0.01")  # a change below 1 % is none
 
 
@@ -148,8 +144,8 @@ def cell(column: Column, row: Row, report: Report, judge: Judge, rest: str) -> C
             said = _("Há vendas e nenhum gasto: são de gasto anterior, ou não vieram de anúncio.")
         if row.kind == "total" and column.name == "roas" and amounts.revenue != amounts.attributed_revenue:
             note = _("geral %(roas)s", roas=times(amounts.blended_roas))
-    elif column.name in COSTS_OF and row.kind == "total":
-        note = _of_ads_alone(column, report)
+    elif column.name in COSTS and row.kind == "total":
+        note = _of_ads_alone(column, amounts, report.currency)
     elif column.name in ("profit", "roi", "margin") and value is not None and value < 0:
         if row.clear_loss or row.kind == "total" or not amounts.is_small:
             tone, word = "bad", _("prejuízo")
@@ -176,17 +172,12 @@ def _beyond_luck(amounts: Amounts) -> str:
     )
 
 
-def _of_ads_alone(column: Column, report: Report) -> str:
+def _of_ads_alone(column: Column, amounts: Amounts, currency: str) -> str:
     """What one cost of those that ads brought, where the totals hold others too: no ad paid for those."""
-    counted = COSTS_OF[column.name]
-    everything, spend = report.totals.amounts, report.totals.amounts.spend
-    own = (metrics.value(everything, counted) or 0) - sum(
-        metrics.value(row.amounts, counted) or 0 for row in report.special
-    )
-    cost = metrics.ratio(spend, own)
-    if cost is None or cost == metrics.value(everything, column.name):
+    cost = metrics.value(amounts, f"attributed_{column.name}")
+    if cost is None or cost == metrics.value(amounts, column.name):
         return ""
-    return _("anúncios %(cost)s", cost=written(column, cost, report.currency))
+    return _("anúncios %(cost)s", cost=written(column, cost, currency))
 
 
 def _opened(column: Column, value: Number | None, rest: str) -> str:

@@ -39,7 +39,12 @@ TITLES = {
     "meta_leads": marked("Leads (Meta)"),
     "meta_purchases": marked("Compras (Meta)"),
     "meta_purchase_value": marked("Valor das compras (Meta)"),
+    "attributed_leads": marked("Leads de anúncios"),
+    "attributed_qualified": marked("Qualificados de anúncios"),
     "attributed_sales": marked("Vendas de anúncios"),
+    "attributed_cpl": marked("CPL dos leads de anúncios"),
+    "attributed_cost_per_qualified": marked("Custo por qualificado de anúncios"),
+    "attributed_cpa": marked("CPA das vendas de anúncios"),
 }
 
 KINDS = {
