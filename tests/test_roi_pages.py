@@ -1,6 +1,8 @@
 """The report's pages over a simulated shop: what a figure is narrowed to, what stands out, what is said about it."""
 
+import csv
 import html
+import io
 import random
 import re
 from collections.abc import AsyncIterator
@@ -25,7 +27,7 @@ SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
 @pytest.fixture
 async def world(db: Database) -> World:
     """Ads of act_1 are 100 to 103; 1000 is a sibling whose id has the first one's in it."""
-    world = await make_world(db, seed=41, tickets=80)
+    world = await make_world(db, seed=41, tickets=160)
     async with db.system() as conn:
         await conn.execute("SELECT set_config('whatrack.org', %s, true)", [str(world.shop.id)])
         await catalog(conn, world, "1000", "act_1", "c1-0", "s1-0")
@@ -134,6 +136,30 @@ async def test_a_shared_report_names_no_row_outside_it(
     assert '<span class="clip">Campanha c1-0<' in inside.text
     assert '<span class="clip">linha aberta<' in outside.text
     assert "Campanha c2" not in outside.text
+
+
+async def test_refunds_move_to_the_day_of_their_sale_on_the_page_in_the_api_and_in_the_file(
+    world: World, tab: aiohttp.ClientSession
+):
+    query = {"level": "account", "since": str(SINCE), "until": str(UNTIL), "refunds": "sale"}
+    async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+        totals = (await response.json())["totals"]
+    async with tab.get("/api/v1/meta-ads/insights", params={**query, "refunds": "refund"}) as response:
+        usual = (await response.json())["totals"]
+    page = await get(tab, f"/roi/number?metric=refunds&row=total:&{PERIOD}&refunds=sale")
+    behind = await get(tab, f"/roi/tickets?metric=refunds&row=total:&{PERIOD}&refunds=sale")
+    table = await get(tab, f"/roi?{PERIOD}&refunds=sale")
+    file = await get(tab, f"/roi/export.csv?{PERIOD}&refunds=sale")
+    line = list(csv.DictReader(io.StringIO(file.text.lstrip("\ufeff")), delimiter=";"))[-1]
+
+    assert totals["refunds"] != usual["refunds"]
+    assert Decimal(totals["profit"]) != Decimal(usual["profit"])
+    wanted = Decimal(totals["refunds"])
+    assert money(re.findall(r"text-3xl[^>]*>([^<]+)<", page.text)[0]) == wanted
+    assert money(re.findall(r'text-xl font-semibold num">([^<]+)<', behind.text)[0]) == wanted
+    assert Decimal(line["Reembolsos"].replace(",", ".")) == wanted
+    assert "Cada reembolso conta no dia da sua venda" in table.words
+    assert re.search(r'name="refunds" value="sale" checked', table.text)
 
 
 async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):

@@ -22,6 +22,7 @@ Note = Literal[
     "immature",       # counted by click, and the period's last clicks may still become sales: see immature_since
     "tax_off",        # nobody has said yet whether Meta's invoice has tax
     "partial",        # the period has days that Meta may still restate, or that were not fetched whole
+    "refunds_by_sale",  # refunds stand on the day of their sale, as was asked, not on their own
     "gaps",           # the period has account-days that were never fetched whole
 ]  # fmt: skip
 

@@ -213,6 +213,7 @@ def _notes(
         "converted": _is_foreign(about),
         "rate_missing": bool(missing),
         "immature": immature,
+        "refunds_by_sale": ask.refunds_by_sale,
         "tax_off": not about.tax_known,
         "partial": ask.until > today - PARTIAL,
         "gaps": any(account.gaps for account in fresh),

@@ -178,6 +178,7 @@ def values(
         "campaigns": campaigns or None,
         "adsets": adsets or None,
         "ad_ids": ads or None,
+        "refunds_by_sale": ask.refunds_by_sale,
         "limit": ask.limit,
         "offset": ask.offset,
         **sales,

@@ -14,7 +14,18 @@ from whatrack.roi import hours, periods
 from whatrack.roi import scope as scopes
 from whatrack.roi.answers import Behind, Day, RowKind, Salesperson, Times
 from whatrack.roi.ask import Ask
-from whatrack.roi.events import ANY_AD, EACH_AD, FACTS, GIVEN_BACK, MARKED, REFUNDED, SOLD, counted
+from whatrack.roi.events import (
+    ANY_AD,
+    EACH_AD,
+    FACTS,
+    GIVEN_BACK,
+    MARKED,
+    REFUND_AT,
+    REFUND_WITHIN,
+    REFUNDED,
+    SOLD,
+    counted,
+)
 from whatrack.roi.metrics import Amounts
 from whatrack.roi.scope import Scope
 from whatrack.roi.sums import ALLOWED, ALLOWED_ACCOUNTS, ALLOWED_KEYS, KEYS, SCOPE
@@ -95,7 +106,7 @@ WITH {SCOPE}, {MARKED}, told AS (
     UNION ALL
     SELECT f.ticket_id, f.ad_ref, f.account_ref, 0, 0, f.w * {GIVEN_BACK}
     FROM {REFUNDED}
-    WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
+    WHERE r.organization_id = %(organization)s AND {REFUND_WITHIN} AND f.won_at IS NOT NULL
 )
 SELECT t.owner_id AS user_id, u.name, sum(c.sales)::int AS sales, coalesce(sum(c.revenue), 0) / 100.0 AS revenue,
     coalesce(sum(c.refunds), 0) / 100.0 AS refunds
@@ -280,7 +291,7 @@ async def behind(
 def _parts(ask: Ask, metric: str) -> LiteralString:
     by_click = ask.basis == "click"
     if metric == "refunds":
-        return REFUND_PARTS.format(at="f.touched_at" if by_click else "r.refunded_at")
+        return REFUND_PARTS.format(at="f.touched_at" if by_click else REFUND_AT)
     at, which, part = PARTS[metric]
     return FACT_PARTS.format(at="touched_at" if by_click else at, which=which, part=part)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from whatrack.db import now as clock
 from whatrack.roi import report as reports
 from whatrack.roi.answers import Note, Row, RowKind
-from whatrack.roi.ask import MAX_LIMIT, Against, Ask, Basis, Level, Status, Within
+from whatrack.roi.ask import MAX_LIMIT, Against, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.export import COUNTS, NUMBERS, rounded
 from whatrack.roi.metrics import value
 from whatrack.web.api.caller import Db, Member
@@ -32,6 +32,9 @@ class Filters(BaseModel):
     until: date = Field(description="last day, included")
     basis: Basis = Field(
         "sale", description="sale: each thing on its own day; click: all by the day of the last click"
+    )
+    refunds: Refunds = Field(
+        "refund", description="by sale, a refund's day: its own, or its sale's; by click it is the click's"
     )
     account: list[NoNul] = Field([], description='"act_…" or the bare number; may be repeated')
     profile: list[NoNul] = Field([], description="id of a connected profile; may be repeated")
@@ -170,6 +173,7 @@ def _ask(filters: Filters) -> Ask:
         limit=filters.limit,
         compare=filters.compare,
         against=filters.against,
+        refunds=filters.refunds,
     )
 
 

@@ -371,6 +371,7 @@ def notes(found: Report, filters: Filters, *, opens: bool) -> dict[str, list[tup
         "immature": (_("Cliques desde %(day)s ainda podem virar vendas: o resultado deles é imaturo.", day=day(mature, "short")) if mature else _("Os cliques mais recentes ainda podem virar vendas."), "", ""),
         "converted": (_("Valores em outra moeda foram convertidos para %(currency)s pela cotação do dia de cada um.", currency=found.currency), rates, _("Ver cotações")),
         "zones_differ": (_("As contas têm fusos diferentes: cada linha usa o fuso da sua conta, e o total usa o da organização."), "", ""),
+        "refunds_by_sale": (_("Cada reembolso conta no dia da sua venda, e não no dia em que foi feito."), "", ""),
         "partial": (_("Parcial: a Meta ainda pode corrigir os últimos dias."), days, _("Ver dias")),
         "tax_off": (_("Sem imposto: ninguém disse ainda se a fatura da Meta tem imposto."), settings, _("Responder")),
     }  # fmt: skip
