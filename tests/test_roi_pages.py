@@ -162,6 +162,22 @@ async def test_refunds_move_to_the_day_of_their_sale_on_the_page_in_the_api_and_
     assert re.search(r'name="refunds" value="sale" checked', table.text)
 
 
+async def test_the_curve_says_which_part_of_it_is_young(world: World, tab: aiohttp.ClientSession):
+    by_sale = await get(tab, f"/roi/time?{PERIOD}")
+    young = await get(tab, "/roi/time?period=custom&since=2026-10-01&until=2026-11-20&basis=click")
+    none = await get(tab, "/roi/time?period=today&basis=click")
+
+    assert "as vendas parecem mais rápidas do que são" in by_sale.words
+    assert "imaturo" not in by_sale.words.replace("imaturos", "")
+    assert 'class="chart-soft"' in young.text
+    ages = re.findall(r"(\d+) dias?(?: (imaturo))? ([\d,]+)% (\d+)", young.words)
+    assert len(ages) > 4
+    assert len({soft for _days, soft, _share, _of in ages}) == 2
+    counts = [int(of) for *_rest, of in ages]
+    assert counts == sorted(counts, reverse=True)
+    assert "não há tempo a medir" in none.words
+
+
 async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):
     query = {"level": "ad", "since": str(SINCE), "until": str(UNTIL), "ad": "100"}
     async with tab.get("/api/v1/meta-ads/insights", params=query) as response:

@@ -133,6 +133,22 @@ class Times(msgspec.Struct, frozen=True):
     curve: list[tuple[int, Decimal]]
 
 
+class Age(msgspec.Struct, frozen=True):
+    """Of the clicks that are at least so many days old: how many leads, and how many of them had bought by that age."""
+
+    days: int
+    leads: int
+    sales: int
+
+
+class Cohort(msgspec.Struct, frozen=True):
+    """The leads of the period's clicks. sales: bought until now; curve: each age by the clicks that have reached it."""
+
+    leads: int
+    sales: int
+    curve: list[Age]
+
+
 class Behind(msgspec.Struct, frozen=True):
     """A ticket that a number is made of, with its part: 1 for a count, money in the report's currency otherwise."""
 

@@ -18,6 +18,7 @@ from whatrack.roi.answers import (
     SPECIAL,
     Apart,
     Behind,
+    Cohort,
     Day,
     Freshness,
     Funnel,
@@ -35,8 +36,8 @@ from whatrack.roi.scope import Scope
 from whatrack.roi.sums import ROOM
 
 __all__ = [
-    "SPECIAL", "Apart", "Behind", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
-    "average_ticket", "daily", "funnel", "judged", "report", "salespeople", "tickets_behind", "times",
+    "SPECIAL", "Apart", "Behind", "Cohort", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
+    "average_ticket", "cohort", "daily", "funnel", "judged", "report", "salespeople", "tickets_behind", "times",
 ]  # fmt: skip
 PARTIAL = timedelta(days=3)  # Meta restates four weeks, but the last days most
 IMMATURE_DAYS = 7  # until enough sales tell how long one takes
@@ -120,6 +121,12 @@ async def times(conn: Connection, organization_id: UUID, ask: Ask, now: datetime
     """How long the period's sales that ads brought took since the last touch."""
     about = await scope.load(conn, organization_id, check(ask))
     return await series.times(conn, about, ask)
+
+
+async def cohort(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Cohort:
+    """How many of the leads whose clicks lie in the period had bought by which age, of clicks as old as that alone."""
+    about = await scope.load(conn, organization_id, check(ask))
+    return await series.cohort(conn, about, ask, now)
 
 
 async def tickets_behind(

@@ -1,6 +1,6 @@
 """Beside the table: each day, how long sales take, who sold, and exactly which tickets a number is made of."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 
@@ -12,7 +12,7 @@ from whatrack.errors import bad_value
 from whatrack.roi import costs as cost_rules
 from whatrack.roi import hours, periods
 from whatrack.roi import scope as scopes
-from whatrack.roi.answers import Behind, Day, RowKind, Salesperson, Times
+from whatrack.roi.answers import Age, Behind, Cohort, Day, RowKind, Salesperson, Times
 from whatrack.roi.ask import Ask
 from whatrack.roi.events import (
     ANY_AD,
@@ -97,6 +97,19 @@ SELECT coalesce(max(whole), 0), min(hours) FILTER (WHERE upto * 2 >= whole), min
     ARRAY(SELECT coalesce(sum(count) FILTER (WHERE hours <= d * 24), 0) FROM took, unnest(%(curve)s::int[]) WITH ORDINALITY AS c (d, n)
           GROUP BY n ORDER BY n)
 FROM ranked
+"""  # noqa: S608 - constants only
+# By click: what has not reached an age says nothing about it, so each point has a base of its own.
+COHORT: LiteralString = f"""
+WITH {SCOPE}, {MARKED}, clicked AS MATERIALIZED (
+    SELECT c.w, c.touched_at, c.won_at
+    FROM (SELECT f.* FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.is_lead AND f.ad_ref <> -1) AS c {OF_ACCOUNT}
+    WHERE {IN_SCOPE} AND c.ad_ref <> -2
+)
+SELECT p.days, coalesce(sum(c.w) FILTER (WHERE c.touched_at <= p.upto), 0)::int,
+    coalesce(sum(c.w) FILTER (WHERE c.touched_at <= p.upto AND c.won_at <= c.touched_at + p.days * interval '24 hours'), 0)::int,
+    coalesce(sum(c.w), 0)::int, coalesce(sum(c.w) FILTER (WHERE c.won_at IS NOT NULL), 0)::int
+FROM (SELECT days, %(now)s::timestamptz - days * interval '24 hours' AS upto FROM unnest(%(curve)s::int[]) AS days) AS p
+LEFT JOIN clicked c ON true GROUP BY 1 ORDER BY 1
 """  # noqa: S608 - constants only
 CURVE = (1, 2, 3, 5, 7, 14, 21, 30, 45, 60, 90)
 SELLERS: LiteralString = f"""
@@ -249,6 +262,14 @@ async def times(conn: Connection, about: Scope, ask: Ask) -> Times:
         else []
     )
     return Times(int(sales), median, three_quarters, curve)
+
+
+async def cohort(conn: Connection, about: Scope, ask: Ask, now: datetime) -> Cohort:
+    """The leads whose last touch lies in the period, and by which age they had bought."""
+    values = scopes.values(about, ask, zone=about.zone) | {"curve": list(CURVE), "now": now}
+    rows = await (await conn.execute(COHORT, values)).fetchall()
+    leads, sales = rows[0][3:]
+    return Cohort(leads, sales, [Age(*row[:3]) for row in rows])
 
 
 async def salespeople(conn: Connection, about: Scope, ask: Ask) -> list[Salesperson]:
