@@ -12,7 +12,7 @@ from whatrack.web.api.caller import Db
 from whatrack.web.pages import roi_columns, roi_page, roi_state
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
-from whatrack.web.pages.render import page, see
+from whatrack.web.pages.render import by_htmx, page, see
 from whatrack.web.pages.roi_columns import COLUMNS, PRESETS, USUAL
 from whatrack.web.pages.roi_filters import HERE, Filters
 from whatrack.web.pages.visitor import Member, SignedIn
@@ -52,6 +52,18 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         may_share=who.role != "viewer",
         is_admin=who.role in ("owner", "admin"),
     )
+
+
+@router.get("/rows")
+async def rows(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
+    """The children of a row, to stand beneath it in the table; who comes here without a script gets them as a page."""
+    filters = filters_of(request)
+    if not by_htmx(request):
+        return see(request, filters.to(HERE))
+    async with db.tenant(who.organization_id) as conn:
+        names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
+        context = await roi_page.children(conn, who.organization_id, filters, names)
+    return page(request, "_/roi_rows.html", **context, whole=filters.to(HERE))
 
 
 @router.get("/columns")

@@ -24,9 +24,10 @@ from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import UNKNOWN, ago, day, money, number, percent, times
 from whatrack.web.pages.roi_columns import PHONE, PRESETS, USUAL, Column
 from whatrack.web.pages.roi_figures import Cell, Change, Judge
-from whatrack.web.pages.roi_filters import BASES, LEVELS, NEXT, PERIODS, STATUSES, Filters
+from whatrack.web.pages.roi_filters import BASES, HERE, LEVELS, NEXT, PERIODS, STATUSES, Filters
 
 MOST_ACCOUNTS = 1000
+ROWS = "/roi/rows"
 GRAVE = ("rate_missing", "gaps", "immature")
 
 
@@ -40,7 +41,7 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A row of the table. href: its children, one level down; outside: the same thing in Ads Manager."""
+    """A row of the table. href: its children, one level down, children: the same as rows to stand beneath it; outside: the same thing in Ads Manager."""
 
     name: str
     cells: list[Cell]
@@ -52,6 +53,7 @@ class Line(msgspec.Struct, frozen=True):
     outside: str = ""
     special: bool = False
     key: str = ""
+    children: str = ""
     apart: str = ""
 
 
@@ -135,6 +137,17 @@ def parents_of(found: Report) -> dict[Within, str]:
         for kind, key, name in zip(ORDER, ids[::2], ids[1::2], strict=False)
         if key and name
     }
+
+
+async def children(
+    conn: Connection, organization_id: UUID, filters: Filters, names: Sequence[str]
+) -> dict[str, Any]:
+    """The rows that an address asks for and nothing else of the page, in the same columns."""
+    now, current = await today(conn)
+    found = await reports.report(conn, organization_id, filters.ask(current, compare=False), now)
+    judge = Judge(found.break_even or Decimal(1), await looks.target(conn, organization_id))
+    columns = roi_columns.known(names) or roi_columns.known(USUAL)
+    return {"report": found, **_table(found, columns, filters, judge, path=HERE, opens=True)}
 
 
 def places(filters: Filters, path: str, ask: Ask) -> dict[str, Any]:
@@ -285,9 +298,16 @@ def _line(
     status, tone = figures.status_of(row)
     special = row.kind in reports.SPECIAL
     below = NEXT.get(row.kind)
-    href = ""
+    href = children = ""
     if below:
-        href = filters.to(path, level=below, within=(f"{row.kind}:{row.id}",), q=None, status=())
+        inside: dict[str, Any] = {
+            "level": below,
+            "within": (f"{row.kind}:{row.id}",),
+            "q": None,
+            "status": (),
+        }
+        href = filters.to(path, **inside)
+        children = filters.to(ROWS, **inside) if opens else ""
     elif opens:
         href = filters.to("/roi/tickets", metric="leads", row=figures.row_key(row))
     then = _("no clique: %(name)s", name=row.name_then) if row.name_then else ""
@@ -303,6 +323,7 @@ def _line(
         special=special,
         apart=figures.apart_of(row),
         key="" if special or not below else f"{row.kind}:{row.id}",
+        children=children,
     )
 
 
