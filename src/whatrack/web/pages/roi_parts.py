@@ -21,9 +21,9 @@ HOURS = 48  # up to two days a time is told in hours
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """A curve of shares by age. line: points of a polyline in 1000 × 100; soft_from: where not every click has that age.
+    """A curve of shares by age. line: points of a polyline in 1000 × 100; soft_from: where most clicks are too young yet.
 
-    rows: (age in days, share, of how many, whether that is not all of them).
+    rows: (age in days, share, of how many, whether that is less than half of them).
     """
 
     line: str
@@ -47,7 +47,7 @@ async def times(request: Request, db: Db, who: Member) -> Response:
         curve = _curve(rows, Decimal(1)) if rows else None
     else:
         rows = [
-            (each.days, Decimal(each.sales) / each.leads, each.leads, each.leads < cohort.leads)
+            (each.days, Decimal(each.sales) / each.leads, each.leads, 2 * each.leads < cohort.leads)
             for each in cohort.curve
             if each.leads
         ]
