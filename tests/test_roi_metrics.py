@@ -235,6 +235,15 @@ def test_few_sales_are_a_clear_loss_only_where_luck_cannot_explain_them(
     assert found is is_loss
 
 
+def test_the_average_ticket_of_ads_leaves_out_what_came_without_them():
+    told = Amounts(
+        sales=10, sales_without_value=1, revenue=Decimal(9000), attributed_sales=5, attributed_revenue=Decimal(1000)
+    )  # fmt: skip
+
+    assert told.attributed_ticket == 250
+    assert Amounts(sales=3, revenue=Decimal(900)).attributed_ticket is None
+
+
 def test_with_enough_sales_and_leads_below_break_even_is_a_clear_loss():
     told = Amounts(
         spend=Decimal(1000), leads=30, sales=5, revenue=Decimal(1400), attributed_revenue=Decimal(1400)

@@ -251,6 +251,21 @@ def test_a_sparkline_of_nothing_is_none():
     assert len(charts.sparkline([1, 2, None, 3, 4])) == 2
 
 
+@pytest.mark.parametrize(
+    ("status", "word", "tone"),
+    [
+        ("ACTIVE", "ativo", "green"),
+        ("ACCOUNT_3", "pagamento pendente", "amber"),
+        ("ACCOUNT_4711", "situação desconhecida", "slate"),
+        ("SOME_NEW_ONE", "some new one", "amber"),
+    ],
+)
+def test_a_status_is_told_in_words(status: str, word: str, tone: str):
+    row = Row(kind="account", id="act_1", name="A", amounts=amounts(), status=status)
+
+    assert figures.status_of(row) == (word, tone)
+
+
 # What is said of a few sales
 
 

@@ -102,6 +102,11 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
         """Ticket médio: F ÷ V, without the sales that have no value."""
         return ratio(self.revenue, self.sales - self.sales_without_value)
 
+    @property
+    def attributed_ticket(self) -> Decimal | None:
+        """The average ticket of what ads brought; those without a value are taken to be among it."""
+        return ratio(self.attributed_revenue, max(self.attributed_sales - self.sales_without_value, 0))
+
     # -- what one of them costs ----------------------------------------------------------------------------------------
 
     @property
@@ -269,7 +274,7 @@ def is_clear_loss(amounts: Amounts, average: Decimal | None, break_even: Decimal
     """Whether a row lost money beyond what chance may excuse.
 
     Enough sales and leads: ROAS below break-even. A small sample: also with the most sales that were to expect, each at the
-    average ticket or its own if that is dearer, ROAS would have stayed below it. average: of all that was asked for; without
+    average ticket or its own if that is dearer, ROAS would have stayed below it. average: of all that ads brought; without
     any ticket known, nothing is clear. break_even: None where a sale leaves nothing.
     """
     if not amounts.spend or (break_even is not None and (amounts.roas or 0) >= break_even):

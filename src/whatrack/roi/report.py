@@ -72,20 +72,20 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     )
     if not answer.is_told:
         return answer
-    rows = [judged(row, totals.ticket_average, break_even) for row in answer.rows]
+    rows = [judged(row, totals.attributed_ticket, break_even) for row in answer.rows]
     return msgspec.structs.replace(answer, rows=rows)
 
 
 def judged(row: Row, average: Decimal | None, break_even: Decimal | None) -> Row:
-    """The row, with whether it clearly lost money. average: the ticket of all that was asked for; pure."""
+    """The row, with whether it clearly lost money. average: what a sale by an ad brings, of all that was asked for; pure."""
     lost = metrics.is_clear_loss(row.amounts, average, break_even)
     return msgspec.structs.replace(row, clear_loss=lost)
 
 
 async def average_ticket(conn: Connection, organization_id: UUID, ask: Ask) -> Decimal | None:
-    """What a sale of all that was asked for brings on average; None without any."""
+    """What a sale that an ad brought brings on average, of all that was asked for; None without any."""
     about = await scope.load(conn, organization_id, check(ask))
-    return (await reading.totals(conn, about, ask)).ticket_average
+    return (await reading.totals(conn, about, ask)).attributed_ticket
 
 
 async def daily(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> list[Day]:

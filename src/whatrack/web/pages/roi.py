@@ -9,7 +9,7 @@ from whatrack.insights import progress
 from whatrack.roi import looks, named
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import roi_columns, roi_page, roi_state
+from whatrack.web.pages import roi_chips, roi_columns, roi_page, roi_state
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import by_htmx, page, see
@@ -42,7 +42,7 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         "roi.html",
         **context,
         here=filters.to(HERE, offset=filters.offset),
-        chips=roi_page.chips(names_of, filters, HERE),
+        chips=roi_chips.chips(names_of, filters, HERE),
         asks_tax=not context["report"].tax_known and who.role in ("owner", "admin"),
         blank=roi_state.blank(context, fetching),
         sync=fetching,

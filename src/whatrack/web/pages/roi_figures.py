@@ -8,6 +8,7 @@ import msgspec
 from whatrack.roi import metrics
 from whatrack.roi.metrics import Amounts, Number
 from whatrack.roi.report import Report, Row
+from whatrack.web.pages import meta_words
 from whatrack.web.pages.i18n import _, marked, ngettext
 from whatrack.web.pages.render import UNKNOWN, money, number, percent, times
 from whatrack.web.pages.roi_columns import COLUMNS, Column
@@ -38,6 +39,7 @@ STATUSES = {
     "WITH_ISSUES": (marked("com problema"), "red"),
     "PENDING_BILLING_INFO": (marked("sem forma de pagamento"), "red"),
 }
+OF_ACCOUNT = "ACCOUNT_"  # before the number of an account's status
 JUDGED = ("roas", "gross_roas", "net_roas", "blended_roas")
 COSTS = ("cpa", "cpl", "cost_per_qualified")
 GONE_QUIET = Decimal("0.01")  # a change below 1 % is none
@@ -227,6 +229,9 @@ def status_of(row: Row) -> tuple[str, str]:
     """(word, tone) of a row's status; empty for what has none."""
     if not row.status:
         return "", ""
+    if row.status.startswith(OF_ACCOUNT):
+        word, tone = meta_words.account_status(int(row.status.removeprefix(OF_ACCOUNT)))
+        return word[:1].lower() + word[1:], tone
     known = STATUSES.get(row.status.upper())
     return (_(known[0]), known[1]) if known else (row.status.lower().replace("_", " "), "amber")
 

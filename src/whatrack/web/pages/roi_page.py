@@ -1,6 +1,6 @@
 """What the report's page shows, put together: read in one transaction, for members and for who has a link alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,8 +15,7 @@ from whatrack.db import Connection
 from whatrack.roi import ask as asking
 from whatrack.roi import looks, metrics
 from whatrack.roi import report as reports
-from whatrack.roi.ask import LEVELS as ORDER
-from whatrack.roi.ask import Ask, Within
+from whatrack.roi.ask import Ask
 from whatrack.roi.report import Day, Funnel, Report, Row
 from whatrack.web.pages import charts, i18n, roi_columns
 from whatrack.web.pages import roi_figures as figures
@@ -105,37 +104,6 @@ async def built(
         **notes(found, filters, opens=opens),
         "age": _age(found, now),
         "before": before(ask) if filters.compares else "",
-    }
-
-
-class Chip(msgspec.Struct, frozen=True):
-    """An opened row that the report is narrowed to. href: the same without it."""
-
-    name: str
-    href: str
-
-
-def chips(names: Mapping[Within, str], filters: Filters, path: str, unknown: str = "") -> list[Chip]:
-    """A chip for each opened row. unknown: what one without a name is called; its id where empty."""
-    return [
-        Chip(
-            names.get(each) or unknown or each.id,
-            filters.to(
-                path, within=tuple(other for other in filters.within if other != f"{each.kind}:{each.id}")
-            ),
-        )
-        for each in filters.parents
-    ]
-
-
-def parents_of(found: Report) -> dict[Within, str]:
-    """What the rows of a page say that their parents are called."""
-    told = [(row.account_id, row.account_name, row.campaign_id, row.campaign_name, row.adset_id, row.adset_name) for row in found.rows]  # fmt: skip
-    return {
-        Within(kind, key): name
-        for ids in told
-        for kind, key, name in zip(ORDER, ids[::2], ids[1::2], strict=False)
-        if key and name
     }
 
 

@@ -43,7 +43,8 @@ async def times(request: Request, db: Db, who: Member) -> Response:
         found = await reports.times(conn, who.organization_id, ask, now)
         cohort = None if ask.basis == "sale" else await reports.cohort(conn, who.organization_id, ask, now)
     if cohort is None:
-        rows = [(days, share, found.sales, False) for days, share in found.curve]
+        whole = next((place for place, (_days, share) in enumerate(found.curve, 1) if share == 1), None)
+        rows = [(days, share, found.sales, False) for days, share in found.curve[:whole]]
         curve = _curve(rows, Decimal(1)) if rows else None
     else:
         rows = [

@@ -14,7 +14,7 @@ from whatrack.roi import sharing
 from whatrack.tenants import organizations
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import i18n, roi_page
+from whatrack.web.pages import i18n, roi_chips, roi_page
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import page, see
@@ -120,8 +120,8 @@ async def opened(request: Request, db: Db, token: str) -> Response:
         return page(request, "gone.html", status=404, headers=PRIVATE, **context)
     # A row is named as the page names it: a reader learns nothing of what the link leaves out.
     is_given = filters.within == Filters.of_question(shared.question).within
-    names = roi_page.parents_of(context["report"])
-    chips = [] if is_given else roi_page.chips(names, filters, path, _("linha aberta"))
+    names = roi_chips.parents_of(context["report"])
+    chips = [] if is_given else roi_chips.chips(names, filters, path, _("linha aberta"))
     return page(
         request,
         "roi_shared.html",
