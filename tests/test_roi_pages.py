@@ -178,6 +178,22 @@ async def test_the_curve_says_which_part_of_it_is_young(world: World, tab: aioht
     assert "não há tempo a medir" in none.words
 
 
+async def test_a_foreign_account_shows_its_own_currency_beside_the_converted(
+    world: World, tab: aiohttp.ClientSession
+):
+    query = {"level": "account", "since": str(SINCE), "until": str(UNTIL), "account": "act_2"}
+    async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+        answer = await response.json()
+    page = await get(tab, f"/roi?level=account&account=act_2&{PERIOD}")
+
+    (row,) = answer["rows"]
+    assert (row["account_currency"], answer["currency"]) == ("USD", "BRL")
+    assert Decimal(row["spend"]) > 4 * Decimal(row["account_spend"])
+    shown = re.findall(r'figure-note">(US\$[^<]+)<', page.text)
+    assert {money(each) for each in shown} == {Decimal(row["account_spend"])}
+    assert len(shown) == 3  # the row, the totals, the card
+
+
 async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):
     query = {"level": "ad", "since": str(SINCE), "until": str(UNTIL), "ad": "100"}
     async with tab.get("/api/v1/meta-ads/insights", params=query) as response:

@@ -224,6 +224,30 @@ async def test_filters_leave_what_they_name_and_totals_follow(db: Database):
         assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
 
 
+async def test_an_account_in_another_currency_also_tells_what_it_spent_in_its_own(db: Database):
+    world = await make_world(db, seed=18)
+    since, until = PERIODS[0]
+    truth = await Truth.of(db, world.shop.id)
+    levels: tuple[Level, ...] = ("account", "campaign", "adset", "ad")
+    raw: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for row in truth.rows["meta_ad_insights_daily"]:
+        if since <= row["day"] <= until and row["account_ref"] == world.accounts["act_2"]:
+            for level in levels:
+                raw[level, truth.key(truth.by_ref[row["ad_ref"]], level)] += Decimal(row["spend"]) / 100
+    for level in levels:
+        async with db.tenant(world.shop.id) as conn:
+            answer = await report(conn, world.shop.id, Ask(level, since, until, spent_only=False), NOW)
+            alone = await report(conn, world.shop.id, Ask(level, since, until, accounts=("act_2",)), NOW)
+            some = await report(
+                conn, world.shop.id, Ask(level, since, until, accounts=("act_2",), text="zzz"), NOW
+            )
+        told = {(line.kind, line.id): line.own_spend for line in answer.rows if line.own_spend is not None}
+        assert told == {place: spent for place, spent in raw.items() if place[0] == level}
+        assert answer.totals.own_spend is None  # of several currencies
+        assert (alone.totals.own_spend, alone.totals.currency) == (raw["account", "act_2"], "USD")
+        assert (alone.currency, some.totals.own_spend) == ("BRL", None)
+
+
 async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
     world = await make_world(db, seed=15, rules=False)
     since, until = PERIODS[0]

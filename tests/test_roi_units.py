@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -251,6 +252,15 @@ def test_a_sparkline_of_nothing_is_none():
     assert len(charts.sparkline([1, 2, None, 3, 4])) == 2
 
 
+def test_a_loss_of_a_small_sample_is_said_without_colour():
+    row = Row(kind="ad", id="1", name="A", amounts=amounts(sales=0, gross_spend=Decimal(1000)))
+    cell = figure_of("profit", row)
+
+    assert (cell.text, cell.note, cell.tone) == ("-R$\xa01.000,00", "prejuízo até aqui", "")
+    sure = figure_of("profit", msgspec.structs.replace(row, clear_loss=True))
+    assert (sure.note, sure.tone, sure.word) == ("", "bad", "prejuízo")
+
+
 @pytest.mark.parametrize(
     ("status", "word", "tone"),
     [
@@ -269,14 +279,14 @@ def test_a_status_is_told_in_words(status: str, word: str, tone: str):
 # What is said of a few sales
 
 
-def roas_of(row: Row) -> figures.Cell:
+def figure_of(name: str, row: Row) -> figures.Cell:
     ask = Filters().ask(TODAY)
     total = Row(kind="total", id="", name=None, amounts=row.amounts)
     report = Report(
         ask=ask, currency="BRL", rows=[row], special=[], totals=total, previous=None, count=1, notes=frozenset(), freshness=[],
         break_even=Decimal("1.5"), tax_known=True, immature_since=None, taken_at=datetime(2026, 11, 26, tzinfo=UTC),
     )  # fmt: skip
-    return figures.cell(COLUMNS["roas"], row, report, Judge(Decimal("1.5"), None), "")
+    return figures.cell(COLUMNS[name], row, report, Judge(Decimal("1.5"), None), "")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +296,7 @@ def test_a_clear_loss_of_few_sales_is_red_and_says_so(clear_loss: bool, note: st
     row = Row(
         kind="ad", id="1", name="A", amounts=amounts(sales=0, revenue=Decimal(0)), clear_loss=clear_loss
     )
-    cell = roas_of(row)
+    cell = figure_of("roas", row)
 
     assert (cell.note, cell.tone, cell.mark) == (note, tone, "▼" if tone else "")
     assert ("nem com 2,97" in cell.terms) is clear_loss

@@ -40,7 +40,8 @@ class Row(msgspec.Struct, frozen=True):
     """One line. id: ad_account_id for an account, Meta's id below it, "" for special rows and totals.
 
     name_then: how it was called at the last click, when that was otherwise. status: of Meta's own words, or None.
-    clear_loss: money was lost beyond what chance may excuse, see metrics.is_clear_loss. currency: the account's own; amounts are in the report's. zone: that its days are in.
+    clear_loss: money was lost beyond what chance may excuse, see metrics.is_clear_loss. currency: the account's own; amounts
+    are in the report's; own_spend is in the account's, where that is another. zone: that its days are in.
     """
 
     kind: RowKind
@@ -60,6 +61,7 @@ class Row(msgspec.Struct, frozen=True):
     zone: str | None = None
     apart: tuple[Apart, ...] = ()
     clear_loss: bool = False
+    own_spend: Decimal | None = None
 
 
 class Freshness(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from whatrack.db import Connection
-from whatrack.roi import apart, metrics, named, periods, reading, scope, series
+from whatrack.roi import apart, metrics, named, own, periods, reading, scope, series
 from whatrack.roi import costs as cost_rules
 from whatrack.roi.answers import (
     SPECIAL,
@@ -50,6 +50,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     about = await scope.load(conn, organization_id, check(ask))
     found = await reading.read(conn, about, ask)
     totals = found.whole
+    abroad = await own.whole(conn, about, ask) if _is_foreign(about) else None
     earlier = await reading.totals(conn, about, previous(ask)) if ask.compare else None
     missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
     fresh = await named.freshness(conn, about, ask)
@@ -60,7 +61,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         currency=about.currency,
         rows=await _rows(conn, about, ask, found, missing),
         special=_special(about, found, missing),
-        totals=_total_row(about, totals, missing),
+        totals=_total_row(about, totals, missing, abroad),
         previous=_total_row(about, earlier, {}) if earlier is not None else None,
         count=found.count,
         notes=_notes(about, ask, now, missing, fresh, immature=since is not None),
@@ -151,11 +152,13 @@ async def _rows(
 ) -> list[Row]:
     names = await named.rows(conn, about, ask, [key for key, _, _ in found.rows])
     reaches = await named.reach(conn, about, ask, [key for key, _, _ in found.rows])
+    spent = await own.spend(conn, about, ask, {key: names[key].currency for key, _, _ in found.rows})
     return [
         msgspec.structs.replace(
             names[key],
             amounts=msgspec.structs.replace(amounts, reach=reaches.get(key)),
             apart=missing.get(("own", key), ()),
+            own_spend=spent.get(key),
         )
         for key, amounts, _ in found.rows
     ]
@@ -178,7 +181,12 @@ def _special(about: Scope, found: Found, missing: dict[tuple[str, str], tuple[Ap
     ]
 
 
-def _total_row(about: Scope, amounts: Amounts, missing: dict[tuple[str, str], tuple[Apart, ...]]) -> Row:
+def _total_row(
+    about: Scope,
+    amounts: Amounts,
+    missing: dict[tuple[str, str], tuple[Apart, ...]],
+    abroad: tuple[str, Decimal] | None = None,
+) -> Row:
     every = [each for row in missing.values() for each in row]
     summed = [
         Apart(
@@ -195,9 +203,10 @@ def _total_row(about: Scope, amounts: Amounts, missing: dict[tuple[str, str], tu
         id="",
         name=None,
         amounts=amounts,
-        currency=about.currency,
+        currency=abroad[0] if abroad else about.currency,
         zone=about.zone,
         apart=tuple(summed),
+        own_spend=abroad[1] if abroad else None,
     )
 
 

@@ -87,6 +87,9 @@ class InsightRow(Numbers):
     adset_name: str | None
     account_currency: str | None
     timezone: str | None
+    account_spend: Decimal | None = Field(
+        description="spend in the account's own currency, where that is not the report's; null else"
+    )
     clear_loss: bool = Field(
         description="ROAS below break-even beyond what chance may excuse, were the sales few"
     )
@@ -186,6 +189,7 @@ def _row(row: Row, currency: str) -> dict[str, Any]:
         **{name: rounded(name, value(row.amounts, name), currency) for name in NUMBERS},
         "account_currency": row.currency,
         "timezone": row.zone,
+        "account_spend": row.own_spend,
         "clear_loss": row.clear_loss,
         "without_rate": [msgspec.structs.asdict(each) for each in row.apart],
     }

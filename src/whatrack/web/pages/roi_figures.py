@@ -128,41 +128,68 @@ def cells(
     return [cell(column, row, report, judge, rest if opens else "") for column in columns]
 
 
+class Remark(msgspec.Struct, frozen=True):
+    """What is said of a figure beside itself; as Cell has it. said: instead of its terms, or after them with more."""
+
+    tone: str = ""
+    mark: str = ""
+    word: str = ""
+    note: str = ""
+    said: str = ""
+    more: str = ""
+
+
 def cell(column: Column, row: Row, report: Report, judge: Judge, rest: str) -> Cell:
     """One figure. rest: the address's parameters, '' where nothing may be opened."""
-    amounts = row.amounts
-    value = metrics.value(amounts, column.name)
-    said = terms(column, amounts, report.currency)
-    tone = mark = word = note = ""
-    if column.name in JUDGED:
-        if amounts.is_small and value is not None and row.kind != "total":
-            note = _("prejuízo claro") if row.clear_loss else _("amostra pequena")
-            if row.clear_loss:
-                tone, mark, word = "bad", "▼", _("abaixo do equilíbrio")
-                said = f"{said} · {_beyond_luck(amounts)}"
-        else:
-            tone, mark, word = judge.of(value)
-        if value is None and amounts.revenue:
-            said = _("Há vendas e nenhum gasto: são de gasto anterior, ou não vieram de anúncio.")
-        if row.kind == "total" and column.name == "roas" and amounts.revenue != amounts.attributed_revenue:
-            note = _("geral %(roas)s", roas=times(amounts.blended_roas))
-    elif column.name in COSTS and row.kind == "total":
-        note = _of_ads_alone(column, amounts, report.currency)
-    elif column.name in ("profit", "roi", "margin") and value is not None and value < 0:
-        if row.clear_loss or row.kind == "total" or not amounts.is_small:
-            tone, word = "bad", _("prejuízo")
-    elif column.name == "sales" and amounts.sales_without_value:
-        note = ngettext("%(num)s sem valor", "%(num)s sem valor", amounts.sales_without_value)
+    value = metrics.value(row.amounts, column.name)
+    told = (
+        _judged(column, row, judge, value) if column.name in JUDGED else _remark(column, row, report, value)
+    )
+    said = told.said or terms(column, row.amounts, report.currency)
     return Cell(
         name=column.name,
         text=written(column, value, report.currency),
         href=_opened(column, value, rest),
-        terms=said,
-        tone=tone,
-        mark=mark,
-        word=word,
-        note=note,
+        terms=f"{said} · {told.more}" if told.more else said,
+        tone=told.tone,
+        mark=told.mark,
+        word=told.word,
+        note=told.note,
     )
+
+
+def _judged(column: Column, row: Row, judge: Judge, value: Number | None) -> Remark:
+    """Of a ROAS: red below break-even, unless the sample is so small that it says nothing."""
+    amounts, is_total = row.amounts, row.kind == "total"
+    if value is None:
+        said = _("Há vendas e nenhum gasto: são de gasto anterior, ou não vieram de anúncio.")
+        return Remark(said=said if amounts.revenue else "")
+    if amounts.is_small and not is_total:
+        if not row.clear_loss:
+            return Remark(note=_("amostra pequena"))
+        word, note = _("abaixo do equilíbrio"), _("prejuízo claro")
+        return Remark("bad", "▼", word, note, more=_beyond_luck(amounts))
+    blends = is_total and column.name == "roas" and amounts.revenue != amounts.attributed_revenue
+    note = _("geral %(roas)s", roas=times(amounts.blended_roas)) if blends else ""
+    return Remark(*judge.of(value), note)
+
+
+def _remark(column: Column, row: Row, report: Report, value: Number | None) -> Remark:
+    """Of any other figure."""
+    amounts, is_total = row.amounts, row.kind == "total"
+    if column.name in COSTS and is_total:
+        return Remark(note=_of_ads_alone(column, amounts, report.currency))
+    if column.name in ("profit", "roi", "margin") and value is not None and value < 0:
+        if row.clear_loss or is_total or not amounts.is_small:
+            return Remark("bad", word=_("prejuízo"))
+        # What was lost is a fact; that the ad will go on losing is not, so no colour.
+        return Remark(note=_("prejuízo até aqui") if column.name == "profit" and amounts.spend else "")
+    if column.name == "spend" and row.own_spend is not None and row.currency:
+        note = money(row.own_spend, row.currency)
+        return Remark(note=note, said=_("na moeda da conta: %(spend)s", spend=note))
+    if column.name == "sales" and amounts.sales_without_value:
+        return Remark(note=ngettext("%(num)s sem valor", "%(num)s sem valor", amounts.sales_without_value))
+    return Remark()
 
 
 def _beyond_luck(amounts: Amounts) -> str:
