@@ -9,11 +9,11 @@ from whatrack.roi.ask import Ask, Level
 from whatrack.roi.scope import Scope
 from whatrack.units import from_minor
 
+# By the index of an account's days: those accounts are read day by day anyhow, for their rates.
 OF_ACCOUNTS: LiteralString = """
-SELECT d.account_ref::text, sum(d.spend)::bigint FROM insight_account_days d
+SELECT d.account_ref::text, sum(d.spend)::bigint FROM meta_ad_insights_daily d
 WHERE d.organization_id = %(organization)s AND d.account_ref = ANY(%(accounts)s) AND d.day BETWEEN %(since)s AND %(until)s GROUP BY 1
 """
-# By the index of an account's days: those accounts are read day by day anyhow, for their rates.
 OF_ADS: LiteralString = """
 SELECT {key}::text, sum(d.spend)::bigint FROM meta_ad_insights_daily d
 JOIN meta_ads m ON m.organization_id = d.organization_id AND m.ref = d.ad_ref
