@@ -68,7 +68,7 @@ MOST = {
     "/roi/reconciliation": 14,
     "/roi/time": 8,
     "/roi/time?basis=click": 11,
-    "/roi?level=ad&within=campaign:1&within=campaign:2&refunds=sale": 35,
+    "/roi?level=ad&within=campaign:1&within=campaign:2&refunds=sale": 38,
     "/roi/people": 9,
     "/roi/days": 7,
     "/roi/export.csv?level=ad": 14,
