@@ -169,7 +169,8 @@ async def test_the_curve_says_which_part_of_it_is_young(world: World, tab: aioht
 
     assert "as vendas parecem mais rápidas do que são" in by_sale.words
     assert "imaturo" not in by_sale.words.replace("imaturos", "")
-    assert 'class="chart-soft"' in young.text
+    (hatched,) = re.findall(r'class="chart-soft" x="[\d.]+" y="0" width="([\d.]+)"', young.text)
+    assert float(hatched) > 0
     ages = re.findall(r"(\d+) dias?(?: (imaturo))? ([\d,]+)% (\d+)", young.words)
     assert len(ages) > 4
     assert len({soft for _days, soft, _share, _of in ages}) == 2

@@ -21,7 +21,7 @@ HOURS = 48  # up to two days a time is told in hours
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """A curve of shares by age. line: points of a polyline in 1000 × 100; soft_from: where most clicks are too young yet.
+    """A curve of shares by age. line: points of a polyline in 1000 × 100; soft_from: the last age that most clicks have reached, None where all ages are such.
 
     rows: (age in days, share, of how many, whether that is less than half of them).
     """
@@ -71,11 +71,11 @@ def _curve(rows: list[tuple[int, Decimal, int, bool]], top: Decimal) -> Curve:
     line = " ".join(
         f"{round(1000 * row[0] / last, 1)},{round(100 - 100 * row[1] / (top or 1), 2)}" for row in rows
     )
-    soft = [row[0] for row in rows if row[3]]
+    mature = [row[0] for row in rows if not row[3]]
     places = sorted({round(last * part / 3) for part in range(4)})
     return Curve(
         line=f"0,100 {line}",
-        soft_from=round(1000 * soft[0] / last, 1) if soft else None,
+        soft_from=round(1000 * max(mature, default=0) / last, 1) if len(mature) < len(rows) else None,
         ticks=[percent(top * part / 4) for part in (4, 3, 2, 1, 0)],
         labels=[ngettext("%(num)s dia", "%(num)s dias", place) for place in places],
         rows=rows,
