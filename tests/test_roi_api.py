@@ -84,6 +84,12 @@ async def test_files_hold_every_column_and_read_back_to_the_cent(db: Database):
         await conn.execute("UPDATE meta_ads SET name = '=cmd()' WHERE meta_ad_id = '100'")
         answer = await report(conn, world.shop.id, Ask(level="ad", since=SINCE, until=UNTIL, limit=1000), NOW)
     lines = export.table(answer)
+    # Every sum is in one currency, and says so; what an account pays in another stands beside it, with its own.
+    assert {line["currency"] for line in lines} == {"BRL"}
+    abroad = {line["account_currency"]: line["account_spend"] for line in lines}
+    assert {"BRL", "USD", None} == {*abroad}
+    assert all((line["account_currency"] == "USD") == (line["account_spend"] is not None) for line in lines)
+    assert all(line["account_currency"] is None for line in lines[-5:])
 
     brazil = export.as_csv(answer, "pt")
     assert brazil.startswith(b"\xef\xbb\xbf")

@@ -25,6 +25,8 @@ TEXTS = (
     "kind", "id", "name", "status", "account_id", "account_name", "campaign_id", "campaign_name", "adset_id", "adset_name",
     "currency",
 )  # fmt: skip
+# What the row's account pays in, and its spend in it where that is not the report's currency, which all other money is in.
+OF_ACCOUNT = ("account_currency", "account_spend")
 IDS = ("id", "account_id", "campaign_id", "adset_id")
 NUMBERS = (*FIELDS, *RATIOS)
 COUNTS = frozenset(name for name in FIELDS if name not in metrics.MONEY)
@@ -55,7 +57,7 @@ def as_csv(
     """The file. titles: column → what it is called; its own name where there is none. words: of texts, likewise."""
     stream = io.StringIO()
     writer = csv.writer(stream, delimiter=";" if language == "pt" else ",", lineterminator="\r\n")
-    columns = (*TEXTS, *NUMBERS)
+    columns = (*TEXTS, *OF_ACCOUNT, *NUMBERS)
     writer.writerow([(titles or {}).get(column, column) for column in columns])
     for line in table(report):
         told = _told(line, words)
@@ -73,8 +75,8 @@ def as_xlsx(report: Report, titles: Mapping[str, str] | None = None, words: Word
     )
     sheet = book.add_worksheet("ROI")
     bold = book.add_format({"bold": True})
-    formats = {name: book.add_format({"num_format": _format(name)}) for name in NUMBERS}
-    columns = (*TEXTS, *NUMBERS)
+    formats = {name: book.add_format({"num_format": _format(name)}) for name in ("account_spend", *NUMBERS)}
+    columns = (*TEXTS, *OF_ACCOUNT, *NUMBERS)
     sheet.write_row(0, 0, [(titles or {}).get(column, column) for column in columns], bold)
     for place, line in enumerate(table(report), start=1):
         told = _told(line, words)
@@ -98,7 +100,7 @@ def _told(line: Mapping[str, str | Number | None], words: Words | None) -> dict[
 
 
 def _format(name: str) -> str:
-    if name in metrics.MONEY:
+    if name in metrics.MONEY or name == "account_spend":
         return "#,##0.00"
     if name in COUNTS:
         return "#,##0"
@@ -106,9 +108,11 @@ def _format(name: str) -> str:
 
 
 def _line(row: Row, currency: str) -> dict[str, str | Number | None]:
-    texts = {name: getattr(row, name) for name in TEXTS}
+    texts = {name: getattr(row, name) for name in TEXTS if name != "currency"} | {"currency": currency}
+    own = row.currency if row.kind != "total" or row.own_spend is not None else None
+    spent = rounded("spend", row.own_spend, row.currency or currency)
     numbers = {name: rounded(name, metrics.value(row.amounts, name), currency) for name in NUMBERS}
-    return {**texts, **numbers}
+    return {**texts, "account_currency": own, "account_spend": spent, **numbers}
 
 
 def _id(value: str | Number | None) -> str:

@@ -35,6 +35,8 @@ TITLES = {
     "adset_id": marked("ID do conjunto"),
     "adset_name": marked("Conjunto"),
     "currency": marked("Moeda"),
+    "account_currency": marked("Moeda da conta"),
+    "account_spend": marked("Investimento na moeda da conta"),
     "with_clid": marked("Com o identificador do clique"),
     "meta_leads": marked("Leads (Meta)"),
     "meta_purchases": marked("Compras (Meta)"),
