@@ -111,6 +111,16 @@ async def open_filters(tab: Tab) -> None:
     await tab.get_by_text("Contas, perfis e situação").click()
 
 
+async def open_rows(tab: Tab) -> None:
+    """Down to the ads, where there is room for it."""
+    opener = tab.locator(".figures .opener")
+    for depth in range(3):
+        if await opener.first.is_visible():
+            await opener.first.click()
+            opener = tab.locator(f".figures [data-depth='{depth + 1}'] .opener")
+            await tab.locator(f".figures [data-depth='{depth + 1}']").first.wait_for()
+
+
 async def make_report_link(tab: Tab) -> None:
     await tab.get_by_label("Título").fill("Cliente Sorriso")
     await tab.get_by_role("button", name="Criar link").click()
@@ -135,6 +145,9 @@ PAGES = (
     Page("roi-periods", "/roi", steps=open_periods, earns=True),
     Page("roi-filters", "/roi?basis=click&level=adset", steps=open_filters, earns=True),
     Page("roi-within", "/roi?level=ad&within=account:{roi_account}", who="viewer", earns=True),
+    Page("roi-chips", "/roi?level=ad&within=account:{roi_account}&within=account:act_1", earns=True),
+    Page("roi-losses", "/roi?level=ad&sort=profit&dir=asc", steps=point_at_figure, earns=True),
+    Page("roi-tree", "/roi?level=account", steps=open_rows, earns=True),
     Page("roi-nothing", "/roi?q=ninguem", earns=True),
     Page("roi-new", "/roi"),
     Page("roi-tickets", "/roi/tickets?metric=revenue&row=ad:{roi_ad}&level=ad", earns=True),
@@ -143,6 +156,7 @@ PAGES = (
     Page("roi-number-days", "/roi/number?metric=spend&period=14", earns=True),
     Page("roi-columns", "/roi/columns", earns=True),
     Page("roi-time", "/roi/time", earns=True),
+    Page("roi-time-click", "/roi/time?basis=click", earns=True),
     Page("roi-time-none", "/roi/time?period=yesterday"),
     Page("roi-people", "/roi/people", earns=True),
     Page("roi-reconciliation", "/roi/reconciliation", earns=True),

@@ -264,6 +264,7 @@ class Truth:
     def __init__(self, rows: dict[str, list[dict[str, Any]]], home: str = "America/Sao_Paulo") -> None:
         self.rows = rows
         self.home = home
+        self.refunds = "refund"
         self.accounts = {row["ref"]: row for row in rows["meta_ad_accounts"]}
         self.ads = {row["meta_ad_id"]: row for row in rows["meta_ads"]}
         self.by_ref = {row["ref"]: row for row in rows["meta_ads"]}
@@ -397,7 +398,13 @@ class Truth:
         for refund in self.rows["ticket_refunds"]:
             ticket = tickets[refund["ticket_id"]]
             touched = self.tracking[ticket["id"]]["last_touch_at"] or ticket["opened_at"]
-            at = touched if basis == "click" else refund["refunded_at"]
+            at = (
+                touched
+                if basis == "click"
+                else ticket["won_at"]
+                if self.refunds == "sale"
+                else refund["refunded_at"]
+            )
             if since <= at.astimezone(ZoneInfo(zone or self.zone(ticket))).date() <= until:
                 day = refund["refunded_at"].astimezone(ZoneInfo(self.home)).date()
                 sums[self.place(ticket, level)]["refunds"] += (

@@ -1,47 +1,21 @@
-"""A database whose clock a test moves: now() is a function of ours for the connections made with the simulated conninfo.
-
-Only now() is moved, which is what the product reads its time from; nothing else of the product is touched.
-"""
-
-from psycopg import AsyncConnection, conninfo
+"""A database whose clock a test moves, as the demo moves its own: see whatrack.demo.clock."""
 
 from whatrack.db import Database
-
-SCHEMA = "simulated_clock"
-SETUP = f"""
-CREATE SCHEMA IF NOT EXISTS {SCHEMA};
-CREATE TABLE IF NOT EXISTS {SCHEMA}.ahead (by interval NOT NULL);
-CREATE OR REPLACE FUNCTION {SCHEMA}.now() RETURNS timestamptz LANGUAGE sql STABLE
-    AS 'SELECT pg_catalog.now() + (SELECT by FROM {SCHEMA}.ahead)';
-DELETE FROM {SCHEMA}.ahead;
-INSERT INTO {SCHEMA}.ahead VALUES ('0 s');
-"""
+from whatrack.demo.clock import MovedClock
 
 
-class SimulatedClock:
-    """now(), as far from the real one as `move` says. Use it inside `async with`; the schema goes with it."""
-
-    def __init__(self, real: str) -> None:
-        self._real = real
-        self.conninfo = conninfo.make_conninfo(real, options=f"-c search_path={SCHEMA},pg_catalog,public")
+class SimulatedClock(MovedClock):
+    """now(), as far from the real one as `move` says. Use it inside `async with`; it goes with it."""
 
     async def __aenter__(self) -> "SimulatedClock":
-        await self._run(SETUP)
+        await self.start(0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._run(f"DROP SCHEMA {SCHEMA} CASCADE")
-
-    async def move(self, seconds: float) -> None:
-        """Set the clock so many seconds ahead of the real one; fewer than zero: behind it."""
-        await self._run(f"UPDATE {SCHEMA}.ahead SET by = make_interval(secs => {float(seconds)})")
+        await self.remove()
 
     async def open(self) -> Database:
         """The database as its users see it, with the moved clock."""
         db = Database(self.conninfo)
         await db.open()
         return db
-
-    async def _run(self, statements: str) -> None:
-        async with await AsyncConnection.connect(self._real, autocommit=True) as conn:
-            await conn.execute(statements.encode())

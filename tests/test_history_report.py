@@ -202,7 +202,7 @@ def by_file(found: Report) -> tuple[Told, dict[str, Any]]:
         {name: cell.replace(",", ".") if name in (*COUNTS, *MONEY) else cell for name, cell in line.items()}
         for line in csv.DictReader(io.StringIO(text, newline=""), delimiter=";")
     ]
-    rows = {line["id"] or line["kind"]: in_cents(line) for line in lines}
+    rows = {line["id"].strip() or line["kind"]: in_cents(line) for line in lines}  # ids keep a tab, for Excel
     totals = rows.pop("total")
     return with_something(rows), totals
 

@@ -67,6 +67,8 @@ MOST = {
     "/roi/number?metric=roas&row=total:": 14,
     "/roi/reconciliation": 14,
     "/roi/time": 8,
+    "/roi/time?basis=click": 11,
+    "/roi?level=ad&within=campaign:1&within=campaign:2&refunds=sale": 38,
     "/roi/people": 9,
     "/roi/days": 7,
     "/roi/export.csv?level=ad": 14,

@@ -52,6 +52,15 @@ async def test_the_api_tells_the_same_as_the_independent_calculation(db: Databas
         assert row["cpl"] is None if not row["leads"] else Decimal(row["cpl"]) > 0
     assert {row["kind"] for row in answer["special"]} == {"organic", "post", "unidentified", "unconnected"}
     assert all(row["spend"] is None and row["roas"] is None for row in answer["special"])
+    of_ads = [numbers for (kind, _), numbers in told.items() if kind == "campaign"]
+    totals = answer["totals"]
+    for name, cost in (("leads", "cpl"), ("qualified", "cost_per_qualified"), ("sales", "cpa")):
+        brought = sum(int(numbers[name]) for numbers in of_ads)
+        assert 0 < brought < totals[name]
+        assert totals[f"attributed_{name}"] == brought
+        assert Decimal(totals[f"attributed_{cost}"]) == round(Decimal(totals["spend"]) / brought, 2)
+        assert all(row[f"attributed_{name}"] == row[name] for row in answer["rows"])
+        assert all(row[f"attributed_{name}"] == 0 for row in answer["special"])
     wanted = {
         "spend",
         "impressions",
@@ -75,12 +84,21 @@ async def test_files_hold_every_column_and_read_back_to_the_cent(db: Database):
         await conn.execute("UPDATE meta_ads SET name = '=cmd()' WHERE meta_ad_id = '100'")
         answer = await report(conn, world.shop.id, Ask(level="ad", since=SINCE, until=UNTIL, limit=1000), NOW)
     lines = export.table(answer)
+    # Every sum is in one currency, and says so; what an account pays in another stands beside it, with its own.
+    assert {line["currency"] for line in lines} == {"BRL"}
+    abroad = {line["account_currency"]: line["account_spend"] for line in lines}
+    assert {"BRL", "USD", None} == {*abroad}
+    assert all((line["account_currency"] == "USD") == (line["account_spend"] is not None) for line in lines)
+    assert all(line["account_currency"] is None for line in lines[-5:])
 
     brazil = export.as_csv(answer, "pt")
     assert brazil.startswith(b"\xef\xbb\xbf")
     for body, separator, point in ((brazil, ";", ","), (export.as_csv(answer, "en"), ",", ".")):
         read = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig")), delimiter=separator))
         assert len(read) == len(lines) == len(answer.rows) + 5
+        # A bare number of 18 digits would be 1,2E+17: a tab makes a spreadsheet keep it as text, and a reader strips it.
+        assert [row["id"] for row in read] == [f"\t{row.id}" for row in answer.rows] + [""] * 5
+        assert [row["account_id"] for row in read][:1] == [answer.rows[0].account_id]
         for row, line in zip(read, lines, strict=True):
             for name in export.NUMBERS:
                 cell = row[name].replace(point, ".")
@@ -88,8 +106,10 @@ async def test_files_hold_every_column_and_read_back_to_the_cent(db: Database):
         assert not any(cell.startswith("=") for row in read for cell in row.values())
     with zipfile.ZipFile(io.BytesIO(export.as_xlsx(answer))) as book:
         sheet = book.read("xl/worksheets/sheet1.xml").decode()
+        words = book.read("xl/sharedStrings.xml").decode()
     assert sheet.count("<row ") == len(lines) + 1
     assert "<f>" not in sheet
+    assert all(f"<t>{row.id}</t>" in words for row in answer.rows)  # ids are texts
 
 
 async def tell(db: Database, world_id: object) -> None:

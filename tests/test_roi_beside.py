@@ -1,7 +1,7 @@
 """What stands beside the table agrees with an independent calculation: the funnel, how long sales take, who sold what."""
 
 from collections import defaultdict
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from tests.roi_world import SINCE, UNTIL, Truth, make_world
 from tests.test_roi_report import NOW, follow
 from whatrack.db import Database
 from whatrack.roi.ask import Ask, Basis, Within
-from whatrack.roi.report import funnel, salespeople, tickets_behind, times
+from whatrack.roi.report import cohort, funnel, salespeople, tickets_behind, times
 from whatrack.roi.series import CURVE
 from whatrack.tenants import users
 from whatrack.units import new_id
@@ -75,6 +75,50 @@ async def test_half_of_the_sales_and_three_quarters_took_no_longer_than_told(
             assert float(told.p75_hours or 0) == pytest.approx(hours[-(-len(hours) * 3 // 4) - 1])
         shares = [(day, sum(each <= day * 24 for each in hours)) for day in CURVE]
         assert [(day, round(share * told.sales)) for day, share in told.curve] == (shares if hours else [])
+
+
+@pytest.mark.parametrize("followed", [True, False], ids=["followed", "all marked"])
+@pytest.mark.parametrize("account", [None, "act_1"])
+async def test_a_cohort_counts_only_clicks_as_old_as_each_point_of_its_curve(
+    db: Database, account: str | None, followed: bool
+):
+    world = await make_world(db, seed=34)
+    if followed:
+        await follow(db)
+    truth = await Truth.of(db, world.shop.id)
+    within = (Within("account", account),) if account else ()
+    ask = Ask(level="ad", since=SINCE, until=UNTIL, within=within, basis="click")
+    async with db.tenant(world.shop.id) as conn:
+        told = await cohort(conn, world.shop.id, ask, NOW)
+
+    leads = clicked(truth, account)
+    expected = []
+    for days in CURVE:
+        old = [took for at, took in leads if at <= NOW - timedelta(days=days)]
+        expected.append((days, len(old), sum(took is not None and took <= days * 24 for took in old)))
+    assert [(each.days, each.leads, each.sales) for each in told.curve] == expected
+    assert told.leads == len(leads) > 10
+    assert (
+        expected[0][1] > expected[8][1] > 0 == expected[-1][1]
+    )  # clicks too young for a point are not in it
+    assert told.sales == sum(took is not None for _at, took in leads)
+
+
+def clicked(truth: Truth, account: str | None) -> list[tuple[datetime, float | None]]:
+    """When each lead of an ad last clicked, and the hours until it bought."""
+    zone = ZoneInfo("America/Sao_Paulo")
+    found = []
+    for ticket in truth.rows["tickets"]:
+        tracking = truth.tracking[ticket["id"]]
+        at = tracking["last_touch_at"]
+        if tracking["meta_source_type"] != "ad" or ticket["close_reason"] == "MERGED" or ticket["follow_up"]:
+            continue
+        if not SINCE <= at.astimezone(zone).date() <= UNTIL:
+            continue
+        if account is None or truth.place(ticket, "account") == ("account", account):
+            won = ticket["won_at"] if ticket["close_reason"] == "WON" else None
+            found.append((at, (won - at).total_seconds() / 3600 if won else None))
+    return found
 
 
 def took(truth: Truth, since: date, until: date, account: str | None) -> list[float]:

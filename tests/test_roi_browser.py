@@ -302,7 +302,65 @@ async def test_ticked_rows_are_what_the_tabs_below_show(earning: Site, visit: Vi
     await expect(tab.get_by_text("Dentro de")).to_be_visible()
     asked = parse_qs(urlsplit(tab.url).query)
     assert asked == {"level": ["ad"], "within": parents, "spent": ["0"], "period": ["14"], "compare": ["0"]}
-    assert 0 < await tab.locator("a.row-name").count() < every
+    both = await tab.locator("a.row-name").count()
+    assert 0 < both < every
+
+    chips = tab.get_by_role("group", name="Dentro de").get_by_role("link")
+    await expect(chips).to_have_count(3)  # one each, and all of them
+    assert not {parents[0].partition(":")[2], parents[1].partition(":")[2]} & {*await chips.all_inner_texts()}
+    await chips.first.focus()
+    await tab.keyboard.press("Enter")
+    await expect(chips).to_have_count(1)
+    assert parse_qs(urlsplit(tab.url).query)["within"] == [parents[1]]
+    assert 0 < await tab.locator("a.row-name").count() < both
+    await chips.first.click()
+    await expect(tab.locator("a.row-name")).to_have_count(every)
+
+
+async def test_a_row_opens_to_its_children_beneath_it_down_to_the_ads_and_closes_with_them(
+    earning: Site, visit: Visit
+):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?level=account&period=14")
+    rows = tab.locator(".figures tbody tr")
+    whole = await rows.count()
+    first = rows.first
+    account = await first.locator(".row-name").inner_text()
+    opener = first.get_by_role("button", name=account)
+    await opener.focus()
+    await tab.keyboard.press("Enter")
+    await expect(opener).to_have_attribute("aria-expanded", "true")
+    children = tab.locator(".figures tr[data-depth='1']")
+    await expect(children.first).to_be_visible()
+
+    for place in (0, 1, 6):  # spend, leads, revenue
+        parts = await children.locator(f"td:nth-of-type({place + 1}) .figure").all_inner_texts()
+        total = await first.locator("td").nth(place).locator(".figure").inner_text()
+        assert sum(_number(part) for part in parts) == _number(total)
+    await children.first.locator(".opener").click()
+    await tab.locator(".figures tr[data-depth='2'] .opener").first.click()
+    ads = tab.locator(".figures tr[data-depth='3']")
+    await expect(ads.first).to_be_visible()
+    await expect(ads.locator(".opener")).to_have_count(0)
+    await expect(ads.first.locator("a.row-name")).to_have_attribute(
+        "href", re.compile("/roi/tickets.*row=ad")
+    )
+    await ads.first.locator("a.figure").first.hover()
+    await expect(tab.get_by_role("tooltip")).to_contain_text(
+        await ads.first.locator(".row-name").inner_text()
+    )
+    await opener.click()
+    await expect(rows).to_have_count(whole)
+
+    still = await visit("owner", site=earning, js=False)
+    await still.goto("/roi?level=account&period=14")
+    await expect(still.locator(".opener:visible")).to_have_count(0)
+    await still.goto((await opener.get_attribute("data-children")) or "")
+    await expect(still).to_have_url(re.compile(r"/roi\?.*within=account"))
+
+
+def _number(text: str) -> Decimal:
+    return Decimal(re.sub(r"[^\d,-]", "", text).replace(",", "."))
 
 
 async def test_an_account_is_found_in_the_list_and_the_chosen_ones_come_first(earning: Site, visit: Visit):

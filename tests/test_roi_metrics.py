@@ -203,6 +203,57 @@ def test_a_rate_is_carried_over_a_weekend_and_no_further_than_four_days():
     assert max(carried) == date(2026, 10, 16)
 
 
+@pytest.mark.parametrize(("sales", "exact"), [(0, 2.996), (1, 4.744), (2, 6.296), (4, 9.154), (20, 29.062)])
+def test_the_most_sales_to_expect_are_poisson_s_upper_bound_of_95_per_cent(sales: int, exact: float):
+    assert abs(float(metrics.most_sales(sales)) - exact) < exact * 0.01
+
+
+# spend, sales, revenue, the report's average ticket → whether it is a clear loss at a break-even of 1.5
+@pytest.mark.parametrize(
+    ("spend", "sales", "revenue", "average", "is_loss"),
+    [
+        pytest.param(100, 0, 0, 200, False, id="nothing sold for half a ticket says nothing"),
+        pytest.param(390, 0, 0, 200, False, id="three sales at 200 would just have paid for it"),
+        pytest.param(410, 0, 0, 200, True, id="not even the three sales that chance may have kept away"),
+        pytest.param(700, 1, 200, 200, True, id="one sale, and not even 4.7 would have paid"),
+        pytest.param(600, 1, 200, 200, False, id="one sale, and 4.7 would have paid"),
+        pytest.param(700, 1, 900, 200, False, id="its own tickets are dearer than the average"),
+        pytest.param(100, 4, 400, 100, False, id="above break-even is no loss"),
+        pytest.param(10_000, 0, 0, None, False, id="nobody knows what a sale would bring"),
+        pytest.param(0, 0, 0, 200, False, id="nothing was spent"),
+    ],
+)
+def test_few_sales_are_a_clear_loss_only_where_luck_cannot_explain_them(
+    spend: int, sales: int, revenue: int, average: int | None, is_loss: bool
+):
+    told = Amounts(
+        spend=Decimal(spend), leads=10, sales=sales, revenue=Decimal(revenue), attributed_revenue=Decimal(revenue)
+    )  # fmt: skip
+
+    found = metrics.is_clear_loss(told, None if average is None else Decimal(average), Decimal("1.5"))
+
+    assert found is is_loss
+
+
+def test_the_average_ticket_of_ads_leaves_out_what_came_without_them():
+    told = Amounts(
+        sales=10, sales_without_value=1, revenue=Decimal(9000), attributed_sales=5, attributed_revenue=Decimal(1000)
+    )  # fmt: skip
+
+    assert told.attributed_ticket == 250
+    assert Amounts(sales=3, revenue=Decimal(900)).attributed_ticket is None
+
+
+def test_with_enough_sales_and_leads_below_break_even_is_a_clear_loss():
+    told = Amounts(
+        spend=Decimal(1000), leads=30, sales=5, revenue=Decimal(1400), attributed_revenue=Decimal(1400)
+    )
+
+    assert metrics.is_clear_loss(told, Decimal(280), Decimal("1.5"))
+    assert not metrics.is_clear_loss(told, Decimal(280), Decimal("1.4"))
+    assert metrics.is_clear_loss(told, Decimal(280), None)  # a sale leaves nothing
+
+
 def test_the_period_before_has_as_many_days_and_ends_where_this_begins():
     ask = check(Ask(level="ad", since=date(2026, 10, 1), until=date(2026, 10, 30)))
 
@@ -210,8 +261,37 @@ def test_the_period_before_has_as_many_days_and_ends_where_this_begins():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"until": date(2026, 9, 1)}, {"sort": "nothing"}, {"limit": 0}, {"until": date(2032, 1, 1)}]
+    ("since", "until", "earlier"),
+    [
+        pytest.param("2026-11-01", "2026-11-26", ("2026-10-01", "2026-10-26"), id="month so far"),
+        pytest.param("2026-10-01", "2026-10-31", ("2026-09-01", "2026-09-30"), id="whole month"),
+        pytest.param("2026-02-01", "2026-02-28", ("2026-01-01", "2026-01-31"), id="whole short month"),
+        pytest.param(
+            "2026-03-01", "2026-03-30", ("2026-02-01", "2026-02-28"), id="longer than the month before"
+        ),
+        pytest.param("2026-01-01", "2026-01-01", ("2025-12-01", "2025-12-01"), id="the first of January"),
+        pytest.param(
+            "2026-03-31", "2026-03-31", ("2026-02-28", "2026-02-28"), id="a day that February lacks"
+        ),
+    ],
 )
+def test_against_the_month_before_are_its_same_days_as_far_as_it_has_them(
+    since: str, until: str, earlier: tuple[str, str]
+):
+    ask = check(
+        Ask(level="ad", since=date.fromisoformat(since), until=date.fromisoformat(until), against="month")
+    )
+
+    assert (str(previous(ask).since), str(previous(ask).until)) == earlier
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"until": date(2026, 9, 1)}, {"sort": "nothing"}, {"limit": 0}, {"until": date(2032, 1, 1)}, {"against": "year"},
+        {"against": "month", "until": date(2026, 11, 2)},
+    ],
+)  # fmt: skip
 def test_what_cannot_be_asked_is_refused(wrong: dict[str, Any]):
     with pytest.raises(Refused):
         check(Ask(**{"level": "ad", "since": date(2026, 10, 1), "until": date(2026, 10, 2), **wrong}))

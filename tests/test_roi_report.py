@@ -3,6 +3,7 @@
 from collections import defaultdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +15,8 @@ from whatrack.db import Database
 from whatrack.insights import rollups
 from whatrack.roi import facts, hours, metrics
 from whatrack.roi.answers import Report
-from whatrack.roi.ask import Ask, Within
-from whatrack.roi.report import daily, report, tickets_behind
+from whatrack.roi.ask import Ask, Level, Within
+from whatrack.roi.report import daily, report, salespeople, tickets_behind
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
 OURS = (
@@ -98,6 +99,44 @@ async def test_every_row_and_total_is_that_of_the_independent_calculation(
                 totals = {name: getattr(answer.totals.amounts, name) for name in (*OURS, *THEIRS)}
                 assert_same(totals, whole, (level, basis, since, "total"))
                 assert "zones_differ" in answer.notes
+
+
+@pytest.mark.parametrize("followed", [True, False], ids=["followed", "all marked"])
+async def test_refunds_may_be_dated_on_the_day_of_their_sale(db: Database, followed: bool):
+    world = await make_world(db, seed=17)
+    if followed:
+        await follow(db)
+    truth = await Truth.of(db, world.shop.id)
+    moved = 0
+    levels: tuple[Level, ...] = ("account", "campaign", "ad")
+    for level, (since, until), account in product(levels, (PERIODS[0], PERIODS[3]), ("", "act_1")):
+        ask = Ask(
+            level, since, until, accounts=(account,) if account else (), refunds="sale", sort="refunds", limit=1000
+        )  # fmt: skip
+        async with db.tenant(world.shop.id) as conn:
+            answer = await report(conn, world.shop.id, ask, NOW)
+            days = metrics.total(day.amounts for day in await daily(conn, world.shop.id, ask, NOW))
+            usual = await report(conn, world.shop.id, msgspec.structs.replace(ask, refunds="refund"), NOW)
+            for row in (*answer.rows[:3], *answer.special, answer.totals):
+                behind = await tickets_behind(conn, world.shop.id, ask, "refunds", (row.kind, row.id), NOW)
+                assert sum((each.part for each in behind), Decimal(0)) == row.amounts.refunds
+            people = await salespeople(conn, world.shop.id, ask, NOW)
+
+        truth.refunds = "sale"
+        told = truth.told(level, since, until, "sale")
+        for row in (*answer.rows, *answer.special):
+            assert row.amounts.refunds == told[row.kind, row.id]["refunds"], (level, row.id)
+        assert [row.amounts.refunds for row in answer.rows] == sorted(
+            (row.amounts.refunds for row in answer.rows), reverse=True
+        )
+        assert days.refunds == answer.totals.amounts.refunds == sum(each.refunds for each in people)
+        if not account:
+            whole = truth.told(level, since, until, "sale", truth.home)
+            assert answer.totals.amounts.refunds == sum(each["refunds"] for each in whole.values())
+        assert answer.totals.amounts.revenue == usual.totals.amounts.revenue
+        assert ("refunds_by_sale" in answer.notes, "refunds_by_sale" in usual.notes) == (True, False)
+        moved += answer.totals.amounts.refunds != usual.totals.amounts.refunds
+    assert moved >= 6
 
 
 async def test_days_and_the_tickets_behind_each_number_add_up_to_it(db: Database):
@@ -183,6 +222,30 @@ async def test_filters_leave_what_they_name_and_totals_follow(db: Database):
     assert {row.status for row in paused.rows} == {"PAUSED"}
     for answer in (one, campaign):
         assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
+
+
+async def test_an_account_in_another_currency_also_tells_what_it_spent_in_its_own(db: Database):
+    world = await make_world(db, seed=18)
+    since, until = PERIODS[0]
+    truth = await Truth.of(db, world.shop.id)
+    levels: tuple[Level, ...] = ("account", "campaign", "adset", "ad")
+    raw: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for row in truth.rows["meta_ad_insights_daily"]:
+        if since <= row["day"] <= until and row["account_ref"] == world.accounts["act_2"]:
+            for level in levels:
+                raw[level, truth.key(truth.by_ref[row["ad_ref"]], level)] += Decimal(row["spend"]) / 100
+    for level in levels:
+        async with db.tenant(world.shop.id) as conn:
+            answer = await report(conn, world.shop.id, Ask(level, since, until, spent_only=False), NOW)
+            alone = await report(conn, world.shop.id, Ask(level, since, until, accounts=("act_2",)), NOW)
+            some = await report(
+                conn, world.shop.id, Ask(level, since, until, accounts=("act_2",), text="zzz"), NOW
+            )
+        told = {(line.kind, line.id): line.own_spend for line in answer.rows if line.own_spend is not None}
+        assert told == {place: spent for place, spent in raw.items() if place[0] == level}
+        assert answer.totals.own_spend is None  # of several currencies
+        assert (alone.totals.own_spend, alone.totals.currency) == (raw["account", "act_2"], "USD")
+        assert (alone.currency, some.totals.own_spend) == ("BRL", None)
 
 
 async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):

@@ -1,13 +1,15 @@
 """The report's pure parts: what an address asks for, its days, charts as numbers, colours, what a sheet of rates says."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whatrack.roi import metrics
+from whatrack.roi import metrics, sums
+from whatrack.roi.answers import Report, Row
 from whatrack.roi.metrics import Amounts
 from whatrack.web.pages import charts, i18n, roi_columns
 from whatrack.web.pages import roi_figures as figures
@@ -67,6 +69,14 @@ def test_a_preset_means_these_days(period: str, since: date, until: date):
     assert Filters(period=period).days(TODAY) == (since, until)
 
 
+@pytest.mark.parametrize(
+    ("period", "against"),
+    [("7", "days"), ("30", "days"), ("custom", "days"), ("month", "month"), ("last-month", "month")],
+)
+def test_a_month_is_compared_with_the_month_before(period: str, against: str):
+    assert Filters(period=period).ask(TODAY).against == against
+
+
 def test_last_month_of_january_is_december():
     assert Filters(period="last-month").days(date(2026, 1, 31)) == (date(2025, 12, 1), date(2025, 12, 31))
 
@@ -110,6 +120,11 @@ def test_every_column_is_a_quantity_or_a_formula_of_the_report():
 
     assert {*COLUMNS} <= known
     assert {term for column in COLUMNS.values() for term in column.over} <= {*COLUMNS}
+
+
+def test_no_figure_is_sorted_by_that_the_statements_cannot():
+    assert {*metrics.SORTS} <= {*sums.ORDERS}
+    assert not [name for name in metrics.SORTS if name.startswith("attributed_")]
 
 
 def test_presets_cards_and_the_phone_show_columns_that_there_are():
@@ -235,3 +250,53 @@ def test_a_sparkline_of_nothing_is_none():
     assert charts.sparkline([Decimal(5)]) == []
     assert charts.sparkline([1, 3]) == ["0.0,15.7 100.0,1.0"]
     assert len(charts.sparkline([1, 2, None, 3, 4])) == 2
+
+
+def test_a_loss_of_a_small_sample_is_said_without_colour():
+    row = Row(kind="ad", id="1", name="A", amounts=amounts(sales=0, gross_spend=Decimal(1000)))
+    cell = figure_of("profit", row)
+
+    assert (cell.text, cell.note, cell.tone) == ("-R$\xa01.000,00", "prejuízo até aqui", "")
+    sure = figure_of("profit", msgspec.structs.replace(row, clear_loss=True))
+    assert (sure.note, sure.tone, sure.word) == ("", "bad", "prejuízo")
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "tone"),
+    [
+        ("ACTIVE", "ativo", "green"),
+        ("ACCOUNT_3", "pagamento pendente", "amber"),
+        ("ACCOUNT_4711", "situação desconhecida", "slate"),
+        ("SOME_NEW_ONE", "some new one", "amber"),
+    ],
+)
+def test_a_status_is_told_in_words(status: str, word: str, tone: str):
+    row = Row(kind="account", id="act_1", name="A", amounts=amounts(), status=status)
+
+    assert figures.status_of(row) == (word, tone)
+
+
+# What is said of a few sales
+
+
+def figure_of(name: str, row: Row) -> figures.Cell:
+    ask = Filters().ask(TODAY)
+    total = Row(kind="total", id="", name=None, amounts=row.amounts)
+    report = Report(
+        ask=ask, currency="BRL", rows=[row], special=[], totals=total, previous=None, count=1, notes=frozenset(), freshness=[],
+        break_even=Decimal("1.5"), tax_known=True, immature_since=None, taken_at=datetime(2026, 11, 26, tzinfo=UTC),
+    )  # fmt: skip
+    return figures.cell(COLUMNS[name], row, report, Judge(Decimal("1.5"), None), "")
+
+
+@pytest.mark.parametrize(
+    ("clear_loss", "note", "tone"), [(True, "prejuízo claro", "bad"), (False, "amostra pequena", "")]
+)
+def test_a_clear_loss_of_few_sales_is_red_and_says_so(clear_loss: bool, note: str, tone: str):
+    row = Row(
+        kind="ad", id="1", name="A", amounts=amounts(sales=0, revenue=Decimal(0)), clear_loss=clear_loss
+    )
+    cell = figure_of("roas", row)
+
+    assert (cell.note, cell.tone, cell.mark) == (note, tone, "▼" if tone else "")
+    assert ("nem com 2,97" in cell.terms) is clear_loss

@@ -389,6 +389,17 @@ def test_people_come_now_and_do_within_minutes_what_they_do():
 # The admin API
 
 
+def test_a_past_that_is_lived_again_has_no_tap_twice():
+    sandbox = still_sandbox()
+    sandbox.months.play(20)
+    once = sandbox.sums(Asked(*WHOLE))
+    for days_ago in (20, 10, 1, 0):
+        sandbox.clock.ahead_s = -days_ago * DAY_S
+        sandbox.months.let_pass()
+
+    assert sandbox.sums(Asked(*WHOLE)) == once
+
+
 async def test_the_admin_api_makes_months_and_tells_the_sums():
     asked = {"level": "account", "since": "2026-11-18", "until": "2026-11-24", "basis": "click"}
     wrong = (("level", "planet"), ("basis", "moon"), ("since", "yesterday"), ("colour", "red"))

@@ -1,7 +1,8 @@
 """`whatrack demo`: a clinic's months. A fresh database and a Meta of its own, ad clicks, and the tickets that come out.
 
-First an afternoon whose tickets are printed, then the months before it, played by Meta's webhooks and the API; then, for as long
-as the demo serves, people who click, write, are qualified and buy.
+The months before now are played by Meta's webhooks and the API, then an afternoon whose tickets are printed; then, for as long as
+the demo serves, people click, write, are qualified and buy. The last month is lived: the clocks of the database and of the
+sandbox stand in the past and go on day by day, so that Meta hears of each sale when it happens, as it takes none of a week ago.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,9 +21,12 @@ import click
 import uvicorn
 
 from whatrack import embedded, installation
-from whatrack.demo.office import Door, connect, fresh, keep_asking, open_office, refresh
-from whatrack.demo.player import Player
+from whatrack.db import Database
+from whatrack.demo.clock import MovedClock
+from whatrack.demo.office import Door, connect, fresh, heard, keep_asking, open_door, open_office, refresh
+from whatrack.demo.player import Player, same_person
 from whatrack.demo.traffic import Afternoon
+from whatrack.inbox import days as partitions
 from whatrack.inbox import intake
 from whatrack.sandbox.cases import Case
 from whatrack.sandbox.machine import Sandbox
@@ -30,7 +35,10 @@ from whatrack.sandbox.server import served
 from whatrack.settings import Settings, load_settings
 
 WAIT_S = 60.0
+HEARD_WITHIN_S = 10.0  # how long a lived day waits for Meta to have heard
 DAYS = 90
+LIVED = 30  # of them, the last, day by day
+DAY_S = 86_400
 EVERY_S = 2.0  # while it serves, something happens about so often
 FETCH_EVERY_S = (
     75.0  # how often today's figures are asked for meanwhile; Meta's own are a quarter of an hour old
@@ -95,17 +103,25 @@ class Show:
 
     def __init__(self, sandbox: Sandbox, meta: str, *, days: int, leave: bool) -> None:
         self.sandbox, self.meta, self.days, self.leave = sandbox, meta, days, leave
+        self.lived = min(days, LIVED)
 
-    async def run(self, server: uvicorn.Server, base: str, door: Door) -> None:
+    async def stand(self, clock: MovedClock, days_ago: int) -> None:
+        """Let it be so many days ago, for the product and for its Meta."""
+        await clock.move(-days_ago * DAY_S)
+        self.sandbox.clock.ahead_s = -days_ago * DAY_S
+
+    async def run(self, server: uvicorn.Server, base: str, door: Door, clock: MovedClock) -> None:
         """From the first webhook to the last; asks the server to stop when it leaves or fails."""
         try:
             async with aiohttp.ClientSession(base) as session:
                 player = Player(self.sandbox, session, door.member_key, say_how_far, door.salespeople)
+                await _until_ready(session)
+                if self.days:
+                    await self._play(session, player, door.member_key, clock)
                 told = await _send_and_show(session, self.sandbox, door.member_key)
                 player.skip(self.sandbox.months.add(told))
-                if self.days:
-                    await self._play(session, player, door.member_key)
-                click.echo(_closing(base, self.meta, door, leave=self.leave))
+                link = await open_door(clock.conninfo, self.sandbox, door)
+                click.echo(_closing(base, self.meta, door, link, leave=self.leave))
                 if self.days and not self.leave:
                     await self._live(session, player, door.member_key)
         except Exception:
@@ -114,26 +130,46 @@ class Show:
         if self.leave:
             server.should_exit = True
 
-    async def _play(self, session: aiohttp.ClientSession, player: Player, key: str) -> None:
-        """The months before now."""
+    async def _play(
+        self, session: aiohttp.ClientSession, player: Player, key: str, clock: MovedClock
+    ) -> None:
+        """The months before now: what is older than the last one at once, then day by day."""
         names = await connect(session, key, self.sandbox)
         cases = len(self.sandbox.months.cases)
         click.echo(f"\n{self.days} days of {', '.join(names)}: {cases} conversations …")
         began = time.monotonic()
         await player.catch_up()
+        player.quiet()
+        await self._live_through(session, player, key, clock)
         click.echo(
             f"Played in {time.monotonic() - began:.0f} s; every ticket by a webhook, every move by the API."
         )
         try:
             await fresh(session, key)
-            click.echo("Meta has heard of the last week's leads and sales, and what ads spent is fetched.")
+            click.echo("Meta has heard of the last month's leads and sales, and what ads spent is fetched.")
         except TimeoutError:
             click.echo("What ads spent is still being fetched: the ROI page says how far it is.")
+
+    async def _live_through(
+        self, session: aiohttp.ClientSession, player: Player, key: str, clock: MovedClock
+    ) -> None:
+        """The last month, a day at a time; each day Meta hears what it is owed. After it the clocks are the real ones."""
+        db = Database(clock.conninfo, max_size=1)
+        await db.open()
+        for left in range(self.lived - 1, -1, -1):
+            await self.stand(clock, left)
+            await partitions.ensure_days(db)
+            await player.catch_up()
+            with suppress(TimeoutError):  # what Meta puts off, it hears on a later day
+                async with asyncio.timeout(HEARD_WITHIN_S):
+                    await heard(session, key)
+            say_how_far("days lived", self.lived - left, self.lived)
+        await db.close()
+        await clock.stop()
 
     async def _live(self, session: aiohttp.ClientSession, player: Player, key: str) -> None:
         """Let people come while the demo serves; a webhook or move that fails is tried no second time."""
         ends, fetch_at = time.monotonic() + BUSY_S, time.monotonic() + FETCH_EVERY_S
-        player.quiet()
         while True:
             await asyncio.sleep(EVERY_S)
             if fetch_at < time.monotonic() < ends:
@@ -148,13 +184,17 @@ class Show:
 
 def _serve(settings: Settings, listener: socket.socket, run_server: RunServer, show: Show) -> None:
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with installation.database(settings) as conninfo:
+    with installation.database(settings) as real:
+        clock = MovedClock(real)
+        asyncio.run(clock.start(0))
+        asyncio.run(show.stand(clock, show.lived))
+        conninfo = clock.conninfo
         door = asyncio.run(open_office(conninfo, settings, show.sandbox))
 
         async def beside(server: uvicorn.Server) -> None:
             asking = asyncio.create_task(keep_asking(conninfo, door.organization_id))
             try:
-                await show.run(server, base, door)
+                await show.run(server, base, door, clock)
                 if not show.leave:
                     await asking
             finally:
@@ -178,7 +218,6 @@ def demo_folder(data_dir: Path) -> Path:
 
 async def _send_and_show(session: aiohttp.ClientSession, sandbox: Sandbox, key: str) -> list[Case]:
     """Send the afternoon and print its tickets; what it told."""
-    await _until_ready(session)
     count = 0
     afternoon = Afternoon(sandbox, int(time.time()))
     secret = sandbox.cast.whatsapp_app.secret
@@ -189,8 +228,9 @@ async def _send_and_show(session: aiohttp.ClientSession, sandbox: Sandbox, key: 
             answer.raise_for_status()
         count += 1
     click.echo(f"Sent {count} signed webhooks; each was on disk before its 200.\n")
-    click.echo(table(await _settled(session, key)))
-    return afternoon.cases()
+    cases = afternoon.cases()
+    click.echo(table(await _settled(session, key, cases)))
+    return cases
 
 
 async def _until_ready(session: aiohttp.ClientSession) -> None:
@@ -205,17 +245,20 @@ async def _until_ready(session: aiohttp.ClientSession) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _settled(session: aiohttp.ClientSession, key: str) -> list[dict[str, Any]]:
-    """The tickets, once the drain has nothing left."""
+async def _settled(session: aiohttp.ClientSession, key: str, cases: list[Case]) -> list[dict[str, Any]]:
+    """The tickets of these people, once the drain has nothing left."""
     async with asyncio.timeout(WAIT_S):
         while True:
             async with session.get("/readyz") as answer:
                 if (await answer.json())["drain_lag_seconds"] == 0:
                     break
             await asyncio.sleep(0.2)
-    async with session.get("/api/v1/tickets", headers={"Authorization": f"Bearer {key}"}) as answer:
-        tickets: list[dict[str, Any]] = (await answer.json())["data"]
-        return tickets
+    people = {same_person(case.wa_id) for case in cases}
+    since = datetime.fromtimestamp(min(case.opened_at for case in cases), UTC).isoformat()
+    params, headers = {"since": since, "limit": "200"}, {"Authorization": f"Bearer {key}"}
+    async with session.get("/api/v1/tickets", params=params, headers=headers) as answer:
+        found: list[dict[str, Any]] = (await answer.json())["data"]
+    return [ticket for ticket in found if same_person(ticket["contact"]["wa_id"] or "") in people]
 
 
 def table(tickets: list[dict[str, Any]]) -> str:
@@ -245,10 +288,10 @@ def _row(ticket: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _closing(base: str, meta: str, door: Door, *, leave: bool) -> str:
+def _closing(base: str, meta: str, door: Door, link: str, *, leave: bool) -> str:
     lines = [
         "",
-        f"  SITE          {base.replace('127.0.0.1', 'localhost')}{door.link}   (signs you in; works once, for an hour)",
+        f"  SITE          {base.replace('127.0.0.1', 'localhost')}{link}   (signs you in; works once, for an hour)",
         "",
         f"  ROI           {base.replace('127.0.0.1', 'localhost')}/roi   (once signed in: what each ad cost and earned)",
         f"  true answer   {meta}/_sandbox/truth?level=ad   (what the sandbox knows, to compare with)",

@@ -39,15 +39,12 @@ SALESPEOPLE = (
 
 
 class Door(msgspec.Struct, frozen=True):
-    """The ways in: keys of the API, and the path of a link that signs the site's sample owner in, once.
-
-    salespeople: members who attend people, to be given tickets.
-    """
+    """The ways in: keys of the API, and the site's sample owner. salespeople: members who attend people, to be given tickets."""
 
     organization_id: UUID
     member_key: str
     operator_key: str
-    link: str
+    owner_id: UUID
     salespeople: tuple[UUID, ...]
 
 
@@ -59,7 +56,7 @@ async def open_office(conninfo: str, settings: Settings, sandbox: Sandbox) -> Do
         db, Organization(id=new_id(), name="Clínica Sorriso", slug="clinica-sorriso")
     )
     await _numbers(db, settings, sandbox, organization)
-    await _rates(db, sandbox, organization)
+    await _rates(db, sandbox, organization.id)
     async with db.installation() as conn:
         _, member_key = await api_keys.create(conn, organization.id, "owner")
         _, operator_key = await api_keys.create(conn, None, "operator")
@@ -72,7 +69,6 @@ async def open_office(conninfo: str, settings: Settings, sandbox: Sandbox) -> Do
             is_operator=True,
         )
         await members.put(conn, organization.id, owner.id, "owner")
-        link = await links.make(conn, "sign_in", owner.id)
         sellers = [
             await users.create(conn, email=email, name=name, password_hash=None)
             for email, name in SALESPEOPLE
@@ -80,7 +76,7 @@ async def open_office(conninfo: str, settings: Settings, sandbox: Sandbox) -> Do
         for seller in sellers:
             await members.put(conn, organization.id, seller.id, "agent")
     await db.close()
-    return Door(organization.id, member_key, operator_key, link, tuple(each.id for each in sellers))
+    return Door(organization.id, member_key, operator_key, owner.id, tuple(each.id for each in sellers))
 
 
 async def _numbers(db: Database, settings: Settings, sandbox: Sandbox, organization: Organization) -> None:
@@ -106,9 +102,21 @@ async def keep_asking(conninfo: str, organization_id: UUID) -> None:
         await db.close()
 
 
-async def _rates(db: Database, sandbox: Sandbox, organization: Organization) -> None:
+async def open_door(conninfo: str, sandbox: Sandbox, door: Door) -> str:
+    """The path of a link that signs the owner in, once, within an hour; rates known up to the day it is by now."""
+    db = Database(conninfo, max_size=1)
+    await db.open()
+    try:
+        await _rates(db, sandbox, door.organization_id)
+        async with db.tenant(door.organization_id) as conn:
+            return await links.make(conn, "sign_in", door.owner_id)
+    finally:
+        await db.close()
+
+
+async def _rates(db: Database, sandbox: Sandbox, organization_id: UUID) -> None:
     """What a dollar was worth on each day: made up, near five reais and forty."""
-    async with db.tenant(organization.id) as conn:
+    async with db.tenant(organization_id) as conn:
         today = (await database.now(conn)).date()
         days = [today - timedelta(days=back) for back in range(RATE_DAYS)]
         worth = {
@@ -116,8 +124,20 @@ async def _rates(db: Database, sandbox: Sandbox, organization: Organization) -> 
             for day in days
         }
         await rates.put(
-            conn, organization.id, "USD", "BRL", worth, actor="system", source="imported", carry=True
+            conn, organization_id, "USD", "BRL", worth, actor="system", source="imported", carry=True
         )
+
+
+async def heard(session: aiohttp.ClientSession, key: str) -> None:
+    """Wait until Meta heard what it is owed."""
+    headers = {"Authorization": f"Bearer {key}"}
+
+    async def is_told() -> bool:
+        async with session.get(EVENTS, params={"status": "PENDING", "limit": "1"}, headers=headers) as answer:
+            answer.raise_for_status()
+            return not (await answer.json())["data"]
+
+    await _until(is_told)
 
 
 async def fresh(session: aiohttp.ClientSession, key: str) -> None:
@@ -127,11 +147,6 @@ async def fresh(session: aiohttp.ClientSession, key: str) -> None:
     """
     headers = {"Authorization": f"Bearer {key}"}
 
-    async def is_told() -> bool:
-        async with session.get(EVENTS, params={"status": "PENDING", "limit": "1"}, headers=headers) as answer:
-            answer.raise_for_status()
-            return not (await answer.json())["data"]
-
     async def is_whole() -> bool:
         found = await _ask(session, "GET", "/sync", headers)
         return bool(found["accounts"]) and all(
@@ -139,7 +154,7 @@ async def fresh(session: aiohttp.ClientSession, key: str) -> None:
         )
 
     async with asyncio.timeout(PATIENCE_S):
-        await _until(is_told)
+        await heard(session, key)
         await _until(is_whole)
         await refresh(session, key, days=28)
         await _until(is_whole)

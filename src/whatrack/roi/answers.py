@@ -22,6 +22,7 @@ Note = Literal[
     "immature",       # counted by click, and the period's last clicks may still become sales: see immature_since
     "tax_off",        # nobody has said yet whether Meta's invoice has tax
     "partial",        # the period has days that Meta may still restate, or that were not fetched whole
+    "refunds_by_sale",  # refunds stand on the day of their sale, as was asked, not on their own
     "gaps",           # the period has account-days that were never fetched whole
 ]  # fmt: skip
 
@@ -39,7 +40,8 @@ class Row(msgspec.Struct, frozen=True):
     """One line. id: ad_account_id for an account, Meta's id below it, "" for special rows and totals.
 
     name_then: how it was called at the last click, when that was otherwise. status: of Meta's own words, or None.
-    currency: the account's own; amounts are in the report's. zone: that its days are in.
+    clear_loss: money was lost beyond what chance may excuse, see metrics.is_clear_loss. currency: the account's own; amounts
+    are in the report's; own_spend is in the account's, where that is another. zone: that its days are in.
     """
 
     kind: RowKind
@@ -58,6 +60,8 @@ class Row(msgspec.Struct, frozen=True):
     currency: str | None = None
     zone: str | None = None
     apart: tuple[Apart, ...] = ()
+    clear_loss: bool = False
+    own_spend: Decimal | None = None
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -92,6 +96,11 @@ class Report(msgspec.Struct, frozen=True):
     taken_at: datetime
 
     @property
+    def is_told(self) -> bool:
+        """Whether losses may be told: not where every click of the period is so young that it may still pay."""
+        return self.immature_since is None or self.immature_since > self.ask.since
+
+    @property
     def next_offset(self) -> int | None:
         """Where the next page begins; None on the last one."""
         end = self.ask.offset + len(self.rows)
@@ -124,6 +133,22 @@ class Times(msgspec.Struct, frozen=True):
     median_hours: Decimal | None
     p75_hours: Decimal | None
     curve: list[tuple[int, Decimal]]
+
+
+class Age(msgspec.Struct, frozen=True):
+    """Of the clicks that are at least so many days old: how many leads, and how many of them had bought by that age."""
+
+    days: int
+    leads: int
+    sales: int
+
+
+class Cohort(msgspec.Struct, frozen=True):
+    """The leads of the period's clicks. sales: bought until now; curve: each age by the clicks that have reached it."""
+
+    leads: int
+    sales: int
+    curve: list[Age]
 
 
 class Behind(msgspec.Struct, frozen=True):

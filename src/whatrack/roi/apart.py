@@ -8,7 +8,7 @@ from whatrack.db import Connection
 from whatrack.roi import scope as scopes
 from whatrack.roi.answers import Apart
 from whatrack.roi.ask import Ask
-from whatrack.roi.events import FACTS, MARKED, REFUNDED
+from whatrack.roi.events import FACTS, MARKED, REFUND_AT, REFUNDED
 from whatrack.roi.scope import Scope
 from whatrack.roi.sums import KEYS, SCOPE
 from whatrack.units import from_minor
@@ -47,7 +47,7 @@ async def find(conn: Connection, about: Scope, ask: Ask) -> dict[tuple[str, str]
     by_click = ask.basis == "click"
     statement = WITHOUT_RATE.format(
         sale_at="touched_at" if by_click else "won_at",
-        refund_at="f.touched_at" if by_click else "r.refunded_at",
+        refund_at="f.touched_at" if by_click else REFUND_AT,
         no_rate_of_spend=NO_RATE.format(currency="p.currency", day="d.day"),
         no_rate_of_sale=NO_RATE.format(currency="f.currency", day="(f.won_at AT TIME ZONE %(zone)s)::date"),
         no_rate_of_refund=NO_RATE.format(

@@ -69,6 +69,10 @@ REFUNDED_OF_ADS: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
         AND f.ad_ref = ANY(%(ads)s)
     UNION ALL SELECT * FROM changed c WHERE c.ticket_id = r.ticket_id AND c.ad_ref = ANY(%(ads)s)
 ) AS f"""
+# The day a repayment belongs to: its own, or its sale's, which is never later.
+REFUND_AT: LiteralString = "CASE WHEN %(refunds_by_sale)s THEN f.won_at ELSE r.refunded_at END"
+REFUND_WITHIN: LiteralString = """r.refunded_at >= %(lo)s AND CASE WHEN %(refunds_by_sale)s THEN f.won_at >= %(lo)s AND f.won_at < %(hi)s
+    ELSE r.refunded_at < %(hi)s END"""
 # Each kind of event by itself, with the numbers that it has.
 Arm = tuple[LiteralString, frozenset[str]]
 LEADS: LiteralString = f"""
@@ -86,9 +90,9 @@ SALES: LiteralString = f"""
     FROM {WON} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
 """  # noqa: S608 - constants only
 REFUNDS: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
+    SELECT f.ad_ref, f.account_ref, {REFUND_AT}, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
-    WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
+    WHERE r.organization_id = %(organization)s AND {REFUND_WITHIN} AND f.won_at IS NOT NULL
 """  # noqa: S608 - constants only
 COHORT: LiteralString = f"""
     SELECT f.ad_ref, f.account_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,

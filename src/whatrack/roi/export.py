@@ -1,7 +1,9 @@
 """The report as a file: CSV for Excel in Brazil and elsewhere, and XLSX. Every row, the special ones and the totals, no column cut.
 
 CSV: UTF-8 with a byte order mark, so that Excel reads it; in Portuguese with semicolons and decimal commas, else with commas and
-points. A cell that a spreadsheet would take for a formula is written as text. Nothing is an empty cell.
+points. A cell that a spreadsheet would take for a formula is written as text. Nothing is an empty cell. An id of digits alone has a
+tab before it: a spreadsheet would make a number of it, 1,2E+17, and lose its last digits; with the tab it stays a text, and who
+reads the file by a program strips it, as the API's strings need no such thing.
 """
 
 import csv
@@ -23,6 +25,9 @@ TEXTS = (
     "kind", "id", "name", "status", "account_id", "account_name", "campaign_id", "campaign_name", "adset_id", "adset_name",
     "currency",
 )  # fmt: skip
+# What the row's account pays in, and its spend in it where that is not the report's currency, which all other money is in.
+OF_ACCOUNT = ("account_currency", "account_spend")
+IDS = ("id", "account_id", "campaign_id", "adset_id")
 NUMBERS = (*FIELDS, *RATIOS)
 COUNTS = frozenset(name for name in FIELDS if name not in metrics.MONEY)
 RATIO = Decimal("0.000001")
@@ -52,11 +57,13 @@ def as_csv(
     """The file. titles: column → what it is called; its own name where there is none. words: of texts, likewise."""
     stream = io.StringIO()
     writer = csv.writer(stream, delimiter=";" if language == "pt" else ",", lineterminator="\r\n")
-    columns = (*TEXTS, *NUMBERS)
+    columns = (*TEXTS, *OF_ACCOUNT, *NUMBERS)
     writer.writerow([(titles or {}).get(column, column) for column in columns])
     for line in table(report):
         told = _told(line, words)
-        writer.writerow([_cell(told[column], language) for column in columns])
+        writer.writerow(
+            [_id(told[column]) if column in IDS else _cell(told[column], language) for column in columns]
+        )
     return (BOM + stream.getvalue()).encode()
 
 
@@ -68,8 +75,8 @@ def as_xlsx(report: Report, titles: Mapping[str, str] | None = None, words: Word
     )
     sheet = book.add_worksheet("ROI")
     bold = book.add_format({"bold": True})
-    formats = {name: book.add_format({"num_format": _format(name)}) for name in NUMBERS}
-    columns = (*TEXTS, *NUMBERS)
+    formats = {name: book.add_format({"num_format": _format(name)}) for name in ("account_spend", *NUMBERS)}
+    columns = (*TEXTS, *OF_ACCOUNT, *NUMBERS)
     sheet.write_row(0, 0, [(titles or {}).get(column, column) for column in columns], bold)
     for place, line in enumerate(table(report), start=1):
         told = _told(line, words)
@@ -93,7 +100,7 @@ def _told(line: Mapping[str, str | Number | None], words: Words | None) -> dict[
 
 
 def _format(name: str) -> str:
-    if name in metrics.MONEY:
+    if name in metrics.MONEY or name == "account_spend":
         return "#,##0.00"
     if name in COUNTS:
         return "#,##0"
@@ -101,9 +108,16 @@ def _format(name: str) -> str:
 
 
 def _line(row: Row, currency: str) -> dict[str, str | Number | None]:
-    texts = {name: getattr(row, name) for name in TEXTS}
+    texts = {name: getattr(row, name) for name in TEXTS if name != "currency"} | {"currency": currency}
+    own = row.currency if row.kind != "total" or row.own_spend is not None else None
+    spent = rounded("spend", row.own_spend, row.currency or currency)
     numbers = {name: rounded(name, metrics.value(row.amounts, name), currency) for name in NUMBERS}
-    return {**texts, **numbers}
+    return {**texts, "account_currency": own, "account_spend": spent, **numbers}
+
+
+def _id(value: str | Number | None) -> str:
+    text = str(value or "")
+    return f"\t{text}" if text.isdecimal() else _cell(text, "en")
 
 
 def _cell(value: str | Number | None, language: Language) -> str:

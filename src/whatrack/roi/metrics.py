@@ -45,6 +45,8 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
     refunds: Decimal = Decimal(0)
     product_cost: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)
+    attributed_leads: int = 0
+    attributed_qualified: int = 0
     attributed_sales: int = 0
     attributed_revenue: Decimal = Decimal(0)
 
@@ -100,6 +102,11 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
         """Ticket médio: F ÷ V, without the sales that have no value."""
         return ratio(self.revenue, self.sales - self.sales_without_value)
 
+    @property
+    def attributed_ticket(self) -> Decimal | None:
+        """The average ticket of what ads brought; those without a value are taken to be among it."""
+        return ratio(self.attributed_revenue, max(self.attributed_sales - self.sales_without_value, 0))
+
     # -- what one of them costs ----------------------------------------------------------------------------------------
 
     @property
@@ -141,6 +148,21 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
     def cpc_all(self) -> Decimal | None:
         """CPC (todos): S ÷ C."""
         return ratio(self.spend, self.clicks)
+
+    @property
+    def attributed_cpl(self) -> Decimal | None:
+        """S ÷ the leads that ads brought."""
+        return ratio(self.spend, self.attributed_leads)
+
+    @property
+    def attributed_cost_per_qualified(self) -> Decimal | None:
+        """S ÷ the qualified that ads brought."""
+        return ratio(self.spend, self.attributed_qualified)
+
+    @property
+    def attributed_cpa(self) -> Decimal | None:
+        """S ÷ the sales that ads brought."""
+        return ratio(self.spend, self.attributed_sales)
 
     # -- shares --------------------------------------------------------------------------------------------------------
 
@@ -189,9 +211,11 @@ FIELDS = Amounts.__struct_fields__
 RATIOS = (
     "net_revenue", "profit", "roas", "blended_roas", "net_roas", "gross_roas", "roi", "margin", "ticket_average", "cpa", "cpl",
     "cost_per_qualified", "cost_per_conversation", "cost_per_meta_conversation", "cpm", "cpc", "cpc_all", "ctr", "ctr_all",
-    "frequency", "conversation_rate", "qualification_rate", "conversion_rate", "close_rate",
+    "frequency", "conversation_rate", "qualification_rate", "conversion_rate", "close_rate", "attributed_cpl",
+    "attributed_cost_per_qualified", "attributed_cpa",
 )  # fmt: skip
-SORTS = (*(name for name in FIELDS if not name.startswith("attributed_")), *RATIOS)
+# Of rows, what ads brought is all there is.
+SORTS = tuple(name for name in (*FIELDS, *RATIOS) if not name.startswith("attributed_"))
 # What Meta tells, and tax makes of it; the rest is our own count.
 OF_META = (
     "spend", "gross_spend", "impressions", "clicks", "link_clicks", "meta_conversations", "meta_leads", "meta_purchases",
@@ -201,10 +225,11 @@ MONEY = frozenset(
     {
         "spend", "gross_spend", "meta_purchase_value", "revenue", "refunds", "product_cost", "fees", "attributed_revenue",
         "net_revenue", "profit", "ticket_average", "cpa", "cpl", "cost_per_qualified", "cost_per_conversation",
-        "cost_per_meta_conversation", "cpm", "cpc", "cpc_all",
+        "cost_per_meta_conversation", "cpm", "cpc", "cpc_all", "attributed_cpl", "attributed_cost_per_qualified", "attributed_cpa",
     }
 )  # fmt: skip
 NOTHING = Amounts()
+SURE = 1.645  # of the normal distribution, 95 % lie below
 
 
 def value(amounts: Amounts, name: str) -> Number | None:
@@ -233,6 +258,31 @@ def break_even(costs: Decimal, tax: Decimal) -> Decimal | None:
     """
     kept = (1 - costs) * (1 - tax)
     return 1 / kept if kept > 0 else None
+
+
+def most_sales(sales: int) -> Decimal:
+    """How many sales may have been to expect where so many came: the upper end, 95 % sure, of a Poisson mean; 0 → 3, 1 → 4.7.
+
+    Source: Wilson and Hilferty's cube root of chi-square (1931), which is within 1 % of the exact bound.
+    """
+    n = sales + 1
+    root = 1 - 1 / (9 * n) + SURE / (3 * n**0.5)
+    return Decimal(n * root**3).quantize(Decimal("0.01"))
+
+
+def is_clear_loss(amounts: Amounts, average: Decimal | None, break_even: Decimal | None) -> bool:
+    """Whether a row lost money beyond what chance may excuse.
+
+    Enough sales and leads: ROAS below break-even. A small sample: also with the most sales that were to expect, each at the
+    average ticket or its own if that is dearer, ROAS would have stayed below it. average: of all that ads brought; without
+    any ticket known, nothing is clear. break_even: None where a sale leaves nothing.
+    """
+    if not amounts.spend or (break_even is not None and (amounts.roas or 0) >= break_even):
+        return False
+    if break_even is None or not amounts.is_small:
+        return True
+    ticket = max((each for each in (average, amounts.ticket_average) if each is not None), default=None)
+    return ticket is not None and most_sales(amounts.sales) * ticket < break_even * amounts.spend
 
 
 def change(now: Number | None, before: Number | None) -> Decimal | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from typing import Any, LiteralString
+from uuid import UUID
 
 from psycopg.rows import dict_row
 
 from whatrack.db import Connection
 from whatrack.roi.answers import Freshness, Row
-from whatrack.roi.ask import Ask, Level
+from whatrack.roi.ask import LEVELS, Ask, Level, Within
 from whatrack.roi.metrics import NOTHING
 from whatrack.roi.scope import Account, Scope
 from whatrack.roi.sums import RANK
@@ -55,7 +56,24 @@ FROM meta_ad_accounts a LEFT JOIN insight_accounts s ON s.organization_id = a.or
 WHERE a.organization_id = %(organization)s AND a.ref = ANY(%(refs)s) AND (a.is_active OR s.account_id IS NOT NULL)
 ORDER BY lower(a.ad_account_name), a.ref
 """
+CALLED: LiteralString = """
+SELECT 'account', ad_account_id, ad_account_name FROM meta_ad_accounts WHERE organization_id = %(organization)s AND ad_account_id = ANY(%(account)s)
+UNION ALL (SELECT DISTINCT ON (meta_campaign_id) 'campaign', meta_campaign_id, meta_campaign_name FROM meta_ads
+    WHERE organization_id = %(organization)s AND meta_campaign_id = ANY(%(campaign)s) ORDER BY meta_campaign_id, fetched_at DESC, ref)
+UNION ALL (SELECT DISTINCT ON (meta_ad_set_id) 'adset', meta_ad_set_id, meta_ad_set_name FROM meta_ads
+    WHERE organization_id = %(organization)s AND meta_ad_set_id = ANY(%(adset)s) ORDER BY meta_ad_set_id, fetched_at DESC, ref)
+UNION ALL SELECT 'ad', meta_ad_id, name FROM meta_ads WHERE organization_id = %(organization)s AND meta_ad_id = ANY(%(ad)s)
+"""
 NAMES_AT_MOST = 200  # rows on a page for which yesterday's names are looked up
+
+
+async def called(conn: Connection, organization_id: UUID, within: Sequence[Within]) -> dict[Within, str]:
+    """What rows are called today; without those that are unknown or have no name."""
+    if not within:
+        return {}
+    ids: dict[str, Any] = {level: [each.id for each in within if each.kind == level] for level in LEVELS}
+    found = await (await conn.execute(CALLED, {"organization": organization_id, **ids})).fetchall()
+    return {Within(kind, key): name for kind, key, name in found if name}
 
 
 async def rows(conn: Connection, about: Scope, ask: Ask, keys: Sequence[str]) -> dict[str, Row]:

@@ -195,6 +195,8 @@ def _amounts(about: Scope, found: dict[str, Any], *, own: bool) -> Amounts:
         **money,
         sales_without_value=int(found["valueless"] or 0),
         revenue=revenue,
+        attributed_leads=counts["leads"] if own else 0,
+        attributed_qualified=counts["qualified"] if own else 0,
         attributed_sales=counts["sales"] if own else 0,
         attributed_revenue=revenue if own else Decimal(0),
     )

@@ -12,12 +12,13 @@ from uuid import UUID
 import msgspec
 
 from whatrack.db import Connection
-from whatrack.roi import apart, metrics, named, periods, reading, scope, series
+from whatrack.roi import apart, metrics, named, own, periods, reading, scope, series
 from whatrack.roi import costs as cost_rules
 from whatrack.roi.answers import (
     SPECIAL,
     Apart,
     Behind,
+    Cohort,
     Day,
     Freshness,
     Funnel,
@@ -35,8 +36,8 @@ from whatrack.roi.scope import Scope
 from whatrack.roi.sums import ROOM
 
 __all__ = [
-    "SPECIAL", "Apart", "Behind", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
-    "daily", "funnel", "report", "salespeople", "tickets_behind", "times",
+    "SPECIAL", "Apart", "Behind", "Cohort", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
+    "average_ticket", "cohort", "daily", "funnel", "judged", "report", "salespeople", "tickets_behind", "times",
 ]  # fmt: skip
 PARTIAL = timedelta(days=3)  # Meta restates four weeks, but the last days most
 IMMATURE_DAYS = 7  # until enough sales tell how long one takes
@@ -49,25 +50,43 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     about = await scope.load(conn, organization_id, check(ask))
     found = await reading.read(conn, about, ask)
     totals = found.whole
+    abroad = await own.whole(conn, about, ask) if _is_foreign(about) else None
     earlier = await reading.totals(conn, about, previous(ask)) if ask.compare else None
     missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
     fresh = await named.freshness(conn, about, ask)
     since = await _immature_since(conn, about, ask, now) if ask.basis == "click" else None
-    return Report(
+    break_even = _break_even(about, ask, totals)
+    answer = Report(
         ask=ask,
         currency=about.currency,
         rows=await _rows(conn, about, ask, found, missing),
         special=_special(about, found, missing),
-        totals=_total_row(about, totals, missing),
+        totals=_total_row(about, totals, missing, abroad),
         previous=_total_row(about, earlier, {}) if earlier is not None else None,
         count=found.count,
         notes=_notes(about, ask, now, missing, fresh, immature=since is not None),
         freshness=fresh,
-        break_even=_break_even(about, ask, totals),
+        break_even=break_even,
         tax_known=about.tax_known,
         immature_since=since,
         taken_at=now,
     )
+    if not answer.is_told:
+        return answer
+    rows = [judged(row, totals.attributed_ticket, break_even) for row in answer.rows]
+    return msgspec.structs.replace(answer, rows=rows)
+
+
+def judged(row: Row, average: Decimal | None, break_even: Decimal | None) -> Row:
+    """The row, with whether it clearly lost money. average: what a sale by an ad brings, of all that was asked for; pure."""
+    lost = metrics.is_clear_loss(row.amounts, average, break_even)
+    return msgspec.structs.replace(row, clear_loss=lost)
+
+
+async def average_ticket(conn: Connection, organization_id: UUID, ask: Ask) -> Decimal | None:
+    """What a sale that an ad brought brings on average, of all that was asked for; None without any."""
+    about = await scope.load(conn, organization_id, check(ask))
+    return (await reading.totals(conn, about, ask)).attributed_ticket
 
 
 async def daily(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> list[Day]:
@@ -105,6 +124,12 @@ async def times(conn: Connection, organization_id: UUID, ask: Ask, now: datetime
     return await series.times(conn, about, ask)
 
 
+async def cohort(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Cohort:
+    """How many of the leads whose clicks lie in the period had bought by which age, of clicks as old as that alone."""
+    about = await scope.load(conn, organization_id, check(ask))
+    return await series.cohort(conn, about, ask, now)
+
+
 async def tickets_behind(
     conn: Connection, organization_id: UUID, ask: Ask, metric: str, row: tuple[RowKind, str], now: datetime
 ) -> list[Behind]:
@@ -127,11 +152,13 @@ async def _rows(
 ) -> list[Row]:
     names = await named.rows(conn, about, ask, [key for key, _, _ in found.rows])
     reaches = await named.reach(conn, about, ask, [key for key, _, _ in found.rows])
+    spent = await own.spend(conn, about, ask, {key: names[key].currency for key, _, _ in found.rows})
     return [
         msgspec.structs.replace(
             names[key],
             amounts=msgspec.structs.replace(amounts, reach=reaches.get(key)),
             apart=missing.get(("own", key), ()),
+            own_spend=spent.get(key),
         )
         for key, amounts, _ in found.rows
     ]
@@ -154,7 +181,12 @@ def _special(about: Scope, found: Found, missing: dict[tuple[str, str], tuple[Ap
     ]
 
 
-def _total_row(about: Scope, amounts: Amounts, missing: dict[tuple[str, str], tuple[Apart, ...]]) -> Row:
+def _total_row(
+    about: Scope,
+    amounts: Amounts,
+    missing: dict[tuple[str, str], tuple[Apart, ...]],
+    abroad: tuple[str, Decimal] | None = None,
+) -> Row:
     every = [each for row in missing.values() for each in row]
     summed = [
         Apart(
@@ -171,9 +203,10 @@ def _total_row(about: Scope, amounts: Amounts, missing: dict[tuple[str, str], tu
         id="",
         name=None,
         amounts=amounts,
-        currency=about.currency,
+        currency=abroad[0] if abroad else about.currency,
         zone=about.zone,
         apart=tuple(summed),
+        own_spend=abroad[1] if abroad else None,
     )
 
 
@@ -196,6 +229,7 @@ def _notes(
         "converted": _is_foreign(about),
         "rate_missing": bool(missing),
         "immature": immature,
+        "refunds_by_sale": ask.refunds_by_sale,
         "tax_off": not about.tax_known,
         "partial": ask.until > today - PARTIAL,
         "gaps": any(account.gaps for account in fresh),

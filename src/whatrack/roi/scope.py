@@ -31,7 +31,7 @@ SELECT DISTINCT account_id FROM meta_ad_account_access WHERE organization_id = %
 """
 OF_PARENTS: LiteralString = """
 SELECT DISTINCT meta_account_id FROM meta_ads
-WHERE organization_id = %s AND (meta_campaign_id = ANY(%s) OR meta_ad_set_id = ANY(%s))
+WHERE organization_id = %s AND (meta_campaign_id = ANY(%s) OR meta_ad_set_id = ANY(%s) OR meta_ad_id = ANY(%s))
 """
 
 
@@ -116,24 +116,25 @@ async def _asked(conn: Connection, organization_id: UUID, ask: Ask, accounts: li
         rows = await (await conn.execute(OF_PROFILES, [organization_id, list(ask.profiles)])).fetchall()
         seen = {row[0] for row in rows}
         asked = [account for account in asked if account.id in seen]
-    campaigns, adsets = parents(ask)
-    if campaigns or adsets:
-        rows = await (await conn.execute(OF_PARENTS, [organization_id, campaigns, adsets])).fetchall()
+    if any(below := parents(ask)):
+        rows = await (await conn.execute(OF_PARENTS, [organization_id, *below])).fetchall()
         theirs = {row[0] for row in rows}
         asked = [account for account in asked if account.digits in theirs]
     return asked
 
 
-def parents(ask: Ask) -> tuple[list[str], list[str]]:
-    """The campaigns and ad sets whose children are asked for."""
-    campaigns = [parent.id for parent in ask.within if parent.kind == "campaign"]
-    return campaigns, [parent.id for parent in ask.within if parent.kind == "adset"]
+def parents(ask: Ask) -> tuple[list[str], list[str], list[str]]:
+    """The campaigns, ad sets and ads that the rows are to be of."""
+    of = {"campaign": list[str](), "adset": list[str](), "ad": list[str]()}
+    for parent in ask.within:
+        if parent.kind != "account":
+            of[parent.kind].append(parent.id)
+    return of["campaign"], of["adset"], of["ad"]
 
 
 def is_filtered(ask: Ask) -> bool:
     """Whether the catalog has to be asked which rows there may be."""
-    campaigns, adsets = parents(ask)
-    return bool(ask.text.strip() or ask.statuses or campaigns or adsets)
+    return bool(ask.text.strip() or ask.statuses or any(parents(ask)))
 
 
 def values(
@@ -148,7 +149,7 @@ def values(
     cut = periods.buckets(ask.since, ask.until, {scope.zone, *zones.values()})
     first, last = cut.of_zone[scope.zone]
     digits = minor_digits(scope.currency)
-    campaigns, adsets = parents(ask)
+    campaigns, adsets, ads = parents(ask)
     asked = {account.ref for account in scope.asked}
     sales = _sale_values(scope)
     starts = sales["cost_starts"]
@@ -176,6 +177,8 @@ def values(
         "ranks": [RANKS[status] for status in ask.statuses] or None,
         "campaigns": campaigns or None,
         "adsets": adsets or None,
+        "ad_ids": ads or None,
+        "refunds_by_sale": ask.refunds_by_sale,
         "limit": ask.limit,
         "offset": ask.offset,
         **sales,

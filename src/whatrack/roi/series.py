@@ -1,6 +1,6 @@
 """Beside the table: each day, how long sales take, who sold, and exactly which tickets a number is made of."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 
@@ -12,9 +12,20 @@ from whatrack.errors import bad_value
 from whatrack.roi import costs as cost_rules
 from whatrack.roi import hours, periods
 from whatrack.roi import scope as scopes
-from whatrack.roi.answers import Behind, Day, RowKind, Salesperson, Times
+from whatrack.roi.answers import Age, Behind, Cohort, Day, RowKind, Salesperson, Times
 from whatrack.roi.ask import Ask
-from whatrack.roi.events import ANY_AD, EACH_AD, FACTS, GIVEN_BACK, MARKED, REFUNDED, SOLD, counted
+from whatrack.roi.events import (
+    ANY_AD,
+    EACH_AD,
+    FACTS,
+    GIVEN_BACK,
+    MARKED,
+    REFUND_AT,
+    REFUND_WITHIN,
+    REFUNDED,
+    SOLD,
+    counted,
+)
 from whatrack.roi.metrics import Amounts
 from whatrack.roi.scope import Scope
 from whatrack.roi.sums import ALLOWED, ALLOWED_ACCOUNTS, ALLOWED_KEYS, KEYS, SCOPE
@@ -67,6 +78,8 @@ SELECT c.bucket AS day, sum(c.conversations) AS conversations, sum(c.with_clid) 
     sum(c.sales) AS sales, sum(c.valueless) AS sales_without_value, sum(c.revenue) AS revenue, sum(c.refunds) AS refunds,
     sum(coalesce(c.revenue, 0) * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1]) AS product_cost,
     sum(coalesce(c.revenue, 0) * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1]) AS fees,
+    sum(c.leads) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_leads,
+    sum(c.qualified) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_qualified,
     sum(c.sales) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_sales,
     sum(c.revenue) FILTER (WHERE c.account_ref IS NOT NULL) AS attributed_revenue
 FROM counted c {of_ad} WHERE {in_scope} {only} GROUP BY 1
@@ -85,6 +98,19 @@ SELECT coalesce(max(whole), 0), min(hours) FILTER (WHERE upto * 2 >= whole), min
           GROUP BY n ORDER BY n)
 FROM ranked
 """  # noqa: S608 - constants only
+# By click: what has not reached an age says nothing about it, so each point has a base of its own.
+COHORT: LiteralString = f"""
+WITH {SCOPE}, {MARKED}, clicked AS MATERIALIZED (
+    SELECT c.w, c.touched_at, c.won_at
+    FROM (SELECT f.* FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.is_lead AND f.ad_ref <> -1) AS c {OF_ACCOUNT}
+    WHERE {IN_SCOPE} AND c.ad_ref <> -2
+)
+SELECT p.days, coalesce(sum(c.w) FILTER (WHERE c.touched_at <= p.upto), 0)::int,
+    coalesce(sum(c.w) FILTER (WHERE c.touched_at <= p.upto AND c.won_at <= c.touched_at + p.days * interval '24 hours'), 0)::int,
+    coalesce(sum(c.w), 0)::int, coalesce(sum(c.w) FILTER (WHERE c.won_at IS NOT NULL), 0)::int
+FROM (SELECT days, %(now)s::timestamptz - days * interval '24 hours' AS upto FROM unnest(%(curve)s::int[]) AS days) AS p
+LEFT JOIN clicked c ON true GROUP BY 1 ORDER BY 1
+"""  # noqa: S608 - constants only
 CURVE = (1, 2, 3, 5, 7, 14, 21, 30, 45, 60, 90)
 SELLERS: LiteralString = f"""
 WITH {SCOPE}, {MARKED}, told AS (
@@ -93,7 +119,7 @@ WITH {SCOPE}, {MARKED}, told AS (
     UNION ALL
     SELECT f.ticket_id, f.ad_ref, f.account_ref, 0, 0, f.w * {GIVEN_BACK}
     FROM {REFUNDED}
-    WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
+    WHERE r.organization_id = %(organization)s AND {REFUND_WITHIN} AND f.won_at IS NOT NULL
 )
 SELECT t.owner_id AS user_id, u.name, sum(c.sales)::int AS sales, coalesce(sum(c.revenue), 0) / 100.0 AS revenue,
     coalesce(sum(c.refunds), 0) / 100.0 AS refunds
@@ -238,6 +264,14 @@ async def times(conn: Connection, about: Scope, ask: Ask) -> Times:
     return Times(int(sales), median, three_quarters, curve)
 
 
+async def cohort(conn: Connection, about: Scope, ask: Ask, now: datetime) -> Cohort:
+    """The leads whose last touch lies in the period, and by which age they had bought."""
+    values = scopes.values(about, ask, zone=about.zone) | {"curve": list(CURVE), "now": now}
+    rows = await (await conn.execute(COHORT, values)).fetchall()
+    leads, sales = rows[0][3:]
+    return Cohort(leads, sales, [Age(*row[:3]) for row in rows])
+
+
 async def salespeople(conn: Connection, about: Scope, ask: Ask) -> list[Salesperson]:
     """Sales by who owns the ticket; refunds on their own day."""
     rows = await _dicts(conn, SELLERS, scopes.values(about, ask, zone=about.zone))
@@ -278,7 +312,7 @@ async def behind(
 def _parts(ask: Ask, metric: str) -> LiteralString:
     by_click = ask.basis == "click"
     if metric == "refunds":
-        return REFUND_PARTS.format(at="f.touched_at" if by_click else "r.refunded_at")
+        return REFUND_PARTS.format(at="f.touched_at" if by_click else REFUND_AT)
     at, which, part = PARTS[metric]
     return FACT_PARTS.format(at="touched_at" if by_click else at, which=which, part=part)
 

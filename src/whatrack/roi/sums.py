@@ -106,6 +106,7 @@ ALLOWED: LiteralString = f"""allowed AS MATERIALIZED (
     SELECT {{key}} AS key FROM meta_ads m WHERE m.organization_id = %(organization)s
     AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
     AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s))
+    AND (%(ad_ids)s::text[] IS NULL OR m.meta_ad_id = ANY(%(ad_ids)s))
     GROUP BY 1 HAVING (%(text)s::text IS NULL OR bool_or(position(lower(%(text)s) IN lower({{name}})) > 0))
     AND (%(ranks)s::int[] IS NULL OR min({RANK}) = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only

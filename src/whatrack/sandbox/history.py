@@ -92,8 +92,10 @@ class Months:
         return added
 
     def let_pass(self) -> None:
-        """Let the figures know of the taps since they were last told."""
+        """Let the figures know of the taps since they were last told; a clock that was put back tells them nothing twice."""
         world, now = self._world, self._world.clock()
+        if now <= self._told_until:
+            return
         for (ad_id, day), times in self._taps(self._told_until, now).items():
             key = (ad_id, day)
             world.clicks_of_day[key] = world.clicks_of_day.get(key, 0) + len(times)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from whatrack.db import now as clock
 from whatrack.roi import report as reports
 from whatrack.roi.answers import Note, Row, RowKind
-from whatrack.roi.ask import MAX_LIMIT, Ask, Basis, Level, Status, Within
+from whatrack.roi.ask import MAX_LIMIT, Against, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.export import COUNTS, NUMBERS, rounded
 from whatrack.roi.metrics import value
 from whatrack.web.api.caller import Db, Member
@@ -33,18 +33,26 @@ class Filters(BaseModel):
     basis: Basis = Field(
         "sale", description="sale: each thing on its own day; click: all by the day of the last click"
     )
+    refunds: Refunds = Field(
+        "refund", description="by sale, a refund's day: its own, or its sale's; by click it is the click's"
+    )
     account: list[NoNul] = Field([], description='"act_…" or the bare number; may be repeated')
     profile: list[NoNul] = Field([], description="id of a connected profile; may be repeated")
     status: list[Status] = Field([], description="of the row itself; may be repeated")
     campaign: list[NoNul] = Field([], description="rows of this campaign only; may be repeated")
     adset: list[NoNul] = Field([], description="rows of this ad set only; may be repeated")
+    ad: list[NoNul] = Field([], description="this ad only, by its whole id; may be repeated")
     spent_only: bool = Field(False, description="without the rows that have neither spend nor tickets")
     q: NoNul = Field("", description="a part of the row's name")
     sort: NoNul = Field("spend", description="a number's name, or name; null is last in both directions")
     order: Annotated[str, Field(pattern="^(asc|desc)$")] = "desc"
     offset: int = Field(0, ge=0)
     limit: int = Field(100, ge=1, le=MAX_LIMIT)
-    compare: bool = Field(False, description="also the totals of as many days right before")
+    compare: bool = Field(False, description="also the totals of the period before")
+    against: Against = Field(
+        "days",
+        description="the period before: as many days right before it, or the same days of the month before (whole months as a whole)",
+    )
 
 
 class WithoutRate(BaseModel):
@@ -79,6 +87,12 @@ class InsightRow(Numbers):
     adset_name: str | None
     account_currency: str | None
     timezone: str | None
+    account_spend: Decimal | None = Field(
+        description="spend in the account's own currency, where that is not the report's; null else"
+    )
+    clear_loss: bool = Field(
+        description="ROAS below break-even beyond what chance may excuse, were the sales few"
+    )
     without_rate: list[WithoutRate] = Field(description="money of days without an exchange rate, in no sum")
 
 
@@ -143,6 +157,7 @@ def _ask(filters: Filters) -> Ask:
     within = [
         *(Within("campaign", each) for each in filters.campaign),
         *(Within("adset", each) for each in filters.adset),
+        *(Within("ad", each) for each in filters.ad),
     ]
     return Ask(
         level=filters.level,
@@ -160,6 +175,8 @@ def _ask(filters: Filters) -> Ask:
         offset=filters.offset,
         limit=filters.limit,
         compare=filters.compare,
+        against=filters.against,
+        refunds=filters.refunds,
     )
 
 
@@ -172,5 +189,7 @@ def _row(row: Row, currency: str) -> dict[str, Any]:
         **{name: rounded(name, value(row.amounts, name), currency) for name in NUMBERS},
         "account_currency": row.currency,
         "timezone": row.zone,
+        "account_spend": row.own_spend,
+        "clear_loss": row.clear_loss,
         "without_rate": [msgspec.structs.asdict(each) for each in row.apart],
     }

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from whatrack.insights import progress
-from whatrack.roi import looks
+from whatrack.roi import looks, named
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import roi_columns, roi_page, roi_state
+from whatrack.web.pages import roi_chips, roi_columns, roi_page, roi_state
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
-from whatrack.web.pages.render import page, see
+from whatrack.web.pages.render import by_htmx, page, see
 from whatrack.web.pages.roi_columns import COLUMNS, PRESETS, USUAL
 from whatrack.web.pages.roi_filters import HERE, Filters
 from whatrack.web.pages.visitor import Member, SignedIn
@@ -35,13 +35,14 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
         context = await roi_page.built(conn, who.organization_id, filters, names, path=HERE, opens=True)
         context |= await roi_page.options(conn, who.organization_id)
+        names_of = await named.called(conn, who.organization_id, filters.parents)
         fetching = roi_state.syncing(await progress.progress(conn, who.organization_id))
     return page(
         request,
         "roi.html",
         **context,
         here=filters.to(HERE, offset=filters.offset),
-        within_name=_within_name(context, filters),
+        chips=roi_chips.chips(names_of, filters, HERE),
         asks_tax=not context["report"].tax_known and who.role in ("owner", "admin"),
         blank=roi_state.blank(context, fetching),
         sync=fetching,
@@ -51,6 +52,18 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         may_share=who.role != "viewer",
         is_admin=who.role in ("owner", "admin"),
     )
+
+
+@router.get("/rows")
+async def rows(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
+    """The children of a row, to stand beneath it in the table; who comes here without a script gets them as a page."""
+    filters = filters_of(request)
+    if not by_htmx(request):
+        return see(request, filters.to(HERE))
+    async with db.tenant(who.organization_id) as conn:
+        names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
+        context = await roi_page.children(conn, who.organization_id, filters, names)
+    return page(request, "_/roi_rows.html", **context, whole=filters.to(HERE))
 
 
 @router.get("/columns")
@@ -81,14 +94,3 @@ async def keep_columns(request: Request, db: Db, who: Member, visitor: SignedIn)
 
 def _place(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 999
-
-
-def _within_name(context: dict[str, object], filters: Filters) -> str:
-    """What the opened rows are called, as their children on the page name them."""
-    found = context["report"]
-    names = []
-    for each in filters.parents:
-        rows = getattr(found, "rows", [])
-        name = next((getattr(row, f"{each.kind}_name", None) for row in rows if getattr(row, f"{each.kind}_id", None) == each.id), None)  # fmt: skip
-        names.append(name or each.id)
-    return ", ".join(names)

@@ -138,16 +138,20 @@ async def number(request: Request, db: Db, who: Member, metric: str = "", row: s
     async with db.tenant(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         named = await _named(conn, who.organization_id, filters, row, today, now)
-        if named.row is None:
+        line = named.row
+        if line is None:
             raise NotFound("There is no such row.")
         target = await looks.target(conn, who.organization_id)
+        if line.kind in LEVELS and named.report.is_told:  # a loss is judged among all that the table is about
+            whole = await reports.average_ticket(conn, who.organization_id, filters.ask(today, offset=0))
+            line = reports.judged(line, whole, named.report.break_even)
         days = []
         if metric in FIELDS and metric != "reach":
-            ask = narrowed(filters.ask(today, offset=0), named.row)
+            ask = narrowed(filters.ask(today, offset=0), line)
             days = await reports.daily(conn, who.organization_id, ask, now)
     judge = Judge(named.report.break_even or Decimal(1), target)
     parts = [COLUMNS[name] for name in column.over if name in COLUMNS]
-    shown = figures.cells([column, *parts], named.row, named.report, filters, judge)
+    shown = figures.cells([column, *parts], line, named.report, filters, judge)
     return page(
         request,
         "roi_number.html",
@@ -178,10 +182,8 @@ def narrowed(ask: Ask, row: Row) -> Ask:
             ask, level=cast(Any, level), within=within, text="", statuses=(), spent_only=False
         )
     if row.kind == "ad":
-        above = (Within("adset", row.adset_id),) if row.adset_id else ()
-        return msgspec.structs.replace(
-            ask, level="ad", text=row.id, within=above, statuses=(), spent_only=False
-        )
+        within = (Within("ad", row.id),)
+        return msgspec.structs.replace(ask, level="ad", within=within, text="", statuses=(), spent_only=False)
     return ask
 
 
@@ -197,7 +199,15 @@ async def _named(
     """The row with its figures, as the report has it."""
     kind, _colon, key = row.partition(":")
     if kind in LEVELS:
-        ask = filters.ask(today, offset=0, level=kind, text=key, statuses=(), spent_only=False, compare=False)
+        alone: dict[str, Any] = {
+            "level": kind,
+            "within": (Within(cast(Any, kind), key),),
+            "text": "",
+            "statuses": (),
+        }
+        if kind == "account":
+            alone["accounts"] = ()  # or those that are filtered would be among them
+        ask = filters.ask(today, offset=0, spent_only=False, compare=False, **alone)
         found = await reports.report(conn, organization_id, ask, now)
         line = next((each for each in found.rows if each.id == key), None)
         return Named(figures.name_of(line) if line else key, line, found)

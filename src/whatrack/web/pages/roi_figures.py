@@ -8,6 +8,7 @@ import msgspec
 from whatrack.roi import metrics
 from whatrack.roi.metrics import Amounts, Number
 from whatrack.roi.report import Report, Row
+from whatrack.web.pages import meta_words
 from whatrack.web.pages.i18n import _, marked, ngettext
 from whatrack.web.pages.render import UNKNOWN, money, number, percent, times
 from whatrack.web.pages.roi_columns import COLUMNS, Column
@@ -38,12 +39,9 @@ STATUSES = {
     "WITH_ISSUES": (marked("com problema"), "red"),
     "PENDING_BILLING_INFO": (marked("sem forma de pagamento"), "red"),
 }
+OF_ACCOUNT = "ACCOUNT_"  # before the number of an account's status
 JUDGED = ("roas", "gross_roas", "net_roas", "blended_roas")
-COSTS_OF = {
-    "cpa": "sales",
-    "cpl": "leads",
-    "cost_per_qualified": "qualified",
-}  # cost → what is counted below it
+COSTS = ("cpa", "cpl", "cost_per_qualified")
 GONE_QUIET = Decimal("0.01")  # a change below 1 % is none
 
 
@@ -130,50 +128,85 @@ def cells(
     return [cell(column, row, report, judge, rest if opens else "") for column in columns]
 
 
+class Remark(msgspec.Struct, frozen=True):
+    """What is said of a figure beside itself; as Cell has it. said: instead of its terms, or after them with more."""
+
+    tone: str = ""
+    mark: str = ""
+    word: str = ""
+    note: str = ""
+    said: str = ""
+    more: str = ""
+
+
 def cell(column: Column, row: Row, report: Report, judge: Judge, rest: str) -> Cell:
     """One figure. rest: the address's parameters, '' where nothing may be opened."""
-    amounts = row.amounts
-    value = metrics.value(amounts, column.name)
-    said = terms(column, amounts, report.currency)
-    tone = mark = word = note = ""
-    if column.name in JUDGED:
-        if amounts.is_small and value is not None and row.kind != "total":
-            note = _("amostra pequena")
-        else:
-            tone, mark, word = judge.of(value)
-        if value is None and amounts.revenue:
-            said = _("Há vendas e nenhum gasto: são de gasto anterior, ou não vieram de anúncio.")
-        if row.kind == "total" and column.name == "roas" and amounts.revenue != amounts.attributed_revenue:
-            note = _("geral %(roas)s", roas=times(amounts.blended_roas))
-    elif column.name in COSTS_OF and row.kind == "total":
-        note = _of_ads_alone(column, report)
-    elif column.name in ("profit", "roi", "margin") and value is not None and value < 0:
-        tone, word = ("", "") if amounts.is_small and row.kind != "total" else ("bad", _("prejuízo"))
-    elif column.name == "sales" and amounts.sales_without_value:
-        note = ngettext("%(num)s sem valor", "%(num)s sem valor", amounts.sales_without_value)
+    value = metrics.value(row.amounts, column.name)
+    told = (
+        _judged(column, row, judge, value) if column.name in JUDGED else _remark(column, row, report, value)
+    )
+    said = told.said or terms(column, row.amounts, report.currency)
     return Cell(
         name=column.name,
         text=written(column, value, report.currency),
         href=_opened(column, value, rest),
-        terms=said,
-        tone=tone,
-        mark=mark,
-        word=word,
-        note=note,
+        terms=f"{said} · {told.more}" if told.more else said,
+        tone=told.tone,
+        mark=told.mark,
+        word=told.word,
+        note=told.note,
     )
 
 
-def _of_ads_alone(column: Column, report: Report) -> str:
+def _judged(column: Column, row: Row, judge: Judge, value: Number | None) -> Remark:
+    """Of a ROAS: red below break-even, unless the sample is so small that it says nothing."""
+    amounts, is_total = row.amounts, row.kind == "total"
+    if value is None:
+        said = _("Há vendas e nenhum gasto: são de gasto anterior, ou não vieram de anúncio.")
+        return Remark(said=said if amounts.revenue else "")
+    if amounts.is_small and not is_total:
+        if not row.clear_loss:
+            return Remark(note=_("amostra pequena"))
+        word, note = _("abaixo do equilíbrio"), _("prejuízo claro")
+        return Remark("bad", "▼", word, note, more=_beyond_luck(amounts))
+    blends = is_total and column.name == "roas" and amounts.revenue != amounts.attributed_revenue
+    note = _("geral %(roas)s", roas=times(amounts.blended_roas)) if blends else ""
+    return Remark(*judge.of(value), note)
+
+
+def _remark(column: Column, row: Row, report: Report, value: Number | None) -> Remark:
+    """Of any other figure."""
+    amounts, is_total = row.amounts, row.kind == "total"
+    if column.name in COSTS and is_total:
+        return Remark(note=_of_ads_alone(column, amounts, report.currency))
+    if column.name in ("profit", "roi", "margin") and value is not None and value < 0:
+        if row.clear_loss or is_total or not amounts.is_small:
+            return Remark("bad", word=_("prejuízo"))
+        # What was lost is a fact; that the ad will go on losing is not, so no colour.
+        return Remark(note=_("prejuízo até aqui") if column.name == "profit" and amounts.spend else "")
+    if column.name == "spend" and row.own_spend is not None and row.currency:
+        note = money(row.own_spend, row.currency)
+        return Remark(note=note, said=_("na moeda da conta: %(spend)s", spend=note))
+    if column.name == "sales" and amounts.sales_without_value:
+        return Remark(note=ngettext("%(num)s sem valor", "%(num)s sem valor", amounts.sales_without_value))
+    return Remark()
+
+
+def _beyond_luck(amounts: Amounts) -> str:
+    """Why a loss is clear in spite of few sales."""
+    most = times(metrics.most_sales(amounts.sales)).removesuffix("x")
+    return _(
+        "as vendas são poucas, mas nem com %(most)s, o máximo a esperar com 95%% de certeza, o ROAS chegaria ao equilíbrio",
+        most=most,
+    )
+
+
+def _of_ads_alone(column: Column, amounts: Amounts, currency: str) -> str:
     """What one cost of those that ads brought, where the totals hold others too: no ad paid for those."""
-    counted = COSTS_OF[column.name]
-    everything, spend = report.totals.amounts, report.totals.amounts.spend
-    own = (metrics.value(everything, counted) or 0) - sum(
-        metrics.value(row.amounts, counted) or 0 for row in report.special
-    )
-    cost = metrics.ratio(spend, own)
-    if cost is None or cost == metrics.value(everything, column.name):
+    cost = metrics.value(amounts, f"attributed_{column.name}")
+    if cost is None or cost == metrics.value(amounts, column.name):
         return ""
-    return _("anúncios %(cost)s", cost=written(column, cost, report.currency))
+    return _("anúncios %(cost)s", cost=written(column, cost, currency))
 
 
 def _opened(column: Column, value: Number | None, rest: str) -> str:
@@ -223,6 +256,9 @@ def status_of(row: Row) -> tuple[str, str]:
     """(word, tone) of a row's status; empty for what has none."""
     if not row.status:
         return "", ""
+    if row.status.startswith(OF_ACCOUNT):
+        word, tone = meta_words.account_status(int(row.status.removeprefix(OF_ACCOUNT)))
+        return word[:1].lower() + word[1:], tone
     known = STATUSES.get(row.status.upper())
     return (_(known[0]), known[1]) if known else (row.status.lower().replace("_", " "), "amber")
 

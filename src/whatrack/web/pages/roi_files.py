@@ -35,11 +35,18 @@ TITLES = {
     "adset_id": marked("ID do conjunto"),
     "adset_name": marked("Conjunto"),
     "currency": marked("Moeda"),
+    "account_currency": marked("Moeda da conta"),
+    "account_spend": marked("Investimento na moeda da conta"),
     "with_clid": marked("Com o identificador do clique"),
     "meta_leads": marked("Leads (Meta)"),
     "meta_purchases": marked("Compras (Meta)"),
     "meta_purchase_value": marked("Valor das compras (Meta)"),
+    "attributed_leads": marked("Leads de anúncios"),
+    "attributed_qualified": marked("Qualificados de anúncios"),
     "attributed_sales": marked("Vendas de anúncios"),
+    "attributed_cpl": marked("CPL dos leads de anúncios"),
+    "attributed_cost_per_qualified": marked("Custo por qualificado de anúncios"),
+    "attributed_cpa": marked("CPA das vendas de anúncios"),
 }
 
 KINDS = {

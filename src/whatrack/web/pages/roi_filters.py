@@ -8,8 +8,8 @@ from uuid import UUID
 
 import msgspec
 
+from whatrack.roi.ask import REFUNDS, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.ask import STATUSES as ROW_STATUSES
-from whatrack.roi.ask import Ask, Basis, Level, Status, Within
 from whatrack.roi.metrics import SORTS
 from whatrack.web.pages.i18n import _, marked
 
@@ -30,6 +30,7 @@ PERIODS = {
     "month": marked("Este mês"),
     "last-month": marked("Mês passado"),
 }
+MONTHS = ("month", "last-month")  # compared with the same days of the month before
 CUSTOM = "custom"
 BASES = {"sale": marked("Data da venda"), "click": marked("Data do clique")}
 STATUSES = {
@@ -55,6 +56,7 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
     since: str = ""
     until: str = ""
     basis: str = "sale"
+    refunds: str = "refund"
     compare: str = "1"
     account: tuple[str, ...] = ()
     profile: tuple[str, ...] = ()
@@ -122,7 +124,7 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def chosen(self) -> int:
         """How many of the folded filters are set."""
-        return sum(map(bool, (self.account, self.profile, self.status)))
+        return sum(map(bool, (self.account, self.profile, self.status, self.refunds != "refund")))
 
     @property
     def compares(self) -> bool:
@@ -143,6 +145,7 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
             "since": since,
             "until": until,
             "basis": cast(Basis, self.basis),
+            "refunds": cast(Refunds, self.refunds),
             "accounts": self.account,
             "profiles": tuple(each for each in self.profile if _is_uuid(each)),
             "statuses": cast(tuple[Status, ...], tuple(each for each in self.status if each in ROW_STATUSES)),
@@ -154,6 +157,7 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
             "offset": int(self.offset) if self.offset.isascii() and self.offset.isdigit() else 0,
             "limit": ROWS,
             "compare": self.compares,
+            "against": "month" if self.period in MONTHS else "days",
         }
         return Ask(**{**asked, **more})
 
@@ -179,6 +183,7 @@ def _known(name: str, value: object) -> bool:
         "period": (*PERIODS, CUSTOM),
         "basis": BASES,
         "compare": ("0", "1"),
+        "refunds": REFUNDS,
         "dir": ("asc", "desc"),
         "spent": ("0", "1"),
     }

@@ -23,9 +23,10 @@ from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import UNKNOWN, ago, day, money, number, percent, times
 from whatrack.web.pages.roi_columns import PHONE, PRESETS, USUAL, Column
 from whatrack.web.pages.roi_figures import Cell, Change, Judge
-from whatrack.web.pages.roi_filters import BASES, LEVELS, NEXT, PERIODS, STATUSES, Filters
+from whatrack.web.pages.roi_filters import BASES, HERE, LEVELS, NEXT, PERIODS, STATUSES, Filters
 
 MOST_ACCOUNTS = 1000
+ROWS = "/roi/rows"
 GRAVE = ("rate_missing", "gaps", "immature")
 
 
@@ -39,7 +40,7 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A row of the table. href: its children, one level down; outside: the same thing in Ads Manager."""
+    """A row of the table. href: its children, one level down, children: the same as rows to stand beneath it; outside: the same thing in Ads Manager."""
 
     name: str
     cells: list[Cell]
@@ -51,6 +52,7 @@ class Line(msgspec.Struct, frozen=True):
     outside: str = ""
     special: bool = False
     key: str = ""
+    children: str = ""
     apart: str = ""
 
 
@@ -105,6 +107,17 @@ async def built(
     }
 
 
+async def children(
+    conn: Connection, organization_id: UUID, filters: Filters, names: Sequence[str]
+) -> dict[str, Any]:
+    """The rows that an address asks for and nothing else of the page, in the same columns."""
+    now, current = await today(conn)
+    found = await reports.report(conn, organization_id, filters.ask(current, compare=False), now)
+    judge = Judge(found.break_even or Decimal(1), await looks.target(conn, organization_id))
+    columns = roi_columns.known(names) or roi_columns.known(USUAL)
+    return {"report": found, **_table(found, columns, filters, judge, path=HERE, opens=True)}
+
+
 def places(filters: Filters, path: str, ask: Ask) -> dict[str, Any]:
     """What the bar above every part of the report needs."""
     return {
@@ -126,9 +139,10 @@ def span(since: date, until: date) -> str:
 
 
 def before(ask: Ask) -> str:
-    """The period that stands for comparison."""
+    """The period that stands for comparison, and how it was chosen."""
     earlier = asking.previous(ask)
-    return span(earlier.since, earlier.until)
+    how = _("mesmos dias do mês anterior") if ask.against == "month" else _("período anterior")
+    return f"{span(earlier.since, earlier.until)} ({how})"
 
 
 async def options(conn: Connection, organization_id: UUID) -> dict[str, Any]:
@@ -237,6 +251,7 @@ def _table(
         "next": "" if last_page else str(found.next_offset),
         "explained": list(explained.values()),
         "preset": preset,
+        "losers": (filters.level, filters.sort, filters.dir) == ("ad", "profit", "asc"),
         "preset_name": _(PRESETS[preset][0]) if preset else _("Colunas"),
         "presets": [(key, _(label)) for key, (label, _names) in PRESETS.items()],
         "keep_within": _kept(filters),
@@ -251,9 +266,16 @@ def _line(
     status, tone = figures.status_of(row)
     special = row.kind in reports.SPECIAL
     below = NEXT.get(row.kind)
-    href = ""
+    href = children = ""
     if below:
-        href = filters.to(path, level=below, within=(f"{row.kind}:{row.id}",), q=None, status=())
+        inside: dict[str, Any] = {
+            "level": below,
+            "within": (f"{row.kind}:{row.id}",),
+            "q": None,
+            "status": (),
+        }
+        href = filters.to(path, **inside)
+        children = filters.to(ROWS, **inside) if opens else ""
     elif opens:
         href = filters.to("/roi/tickets", metric="leads", row=figures.row_key(row))
     then = _("no clique: %(name)s", name=row.name_then) if row.name_then else ""
@@ -269,6 +291,7 @@ def _line(
         special=special,
         apart=figures.apart_of(row),
         key="" if special or not below else f"{row.kind}:{row.id}",
+        children=children,
     )
 
 
@@ -337,6 +360,7 @@ def notes(found: Report, filters: Filters, *, opens: bool) -> dict[str, list[tup
         "immature": (_("Cliques desde %(day)s ainda podem virar vendas: o resultado deles é imaturo.", day=day(mature, "short")) if mature else _("Os cliques mais recentes ainda podem virar vendas."), "", ""),
         "converted": (_("Valores em outra moeda foram convertidos para %(currency)s pela cotação do dia de cada um.", currency=found.currency), rates, _("Ver cotações")),
         "zones_differ": (_("As contas têm fusos diferentes: cada linha usa o fuso da sua conta, e o total usa o da organização."), "", ""),
+        "refunds_by_sale": (_("Cada reembolso conta no dia da sua venda, e não no dia em que foi feito."), "", ""),
         "partial": (_("Parcial: a Meta ainda pode corrigir os últimos dias."), days, _("Ver dias")),
         "tax_off": (_("Sem imposto: ninguém disse ainda se a fatura da Meta tem imposto."), settings, _("Responder")),
     }  # fmt: skip

@@ -14,7 +14,7 @@ from whatrack.roi import sharing
 from whatrack.tenants import organizations
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import i18n, roi_page
+from whatrack.web.pages import i18n, roi_chips, roi_page
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import page, see
@@ -118,7 +118,10 @@ async def opened(request: Request, db: Db, token: str) -> Response:
         text = _("O link expirou ou foi revogado. Peça outro a quem o enviou.")
         context = {"title": _("Este link não funciona mais"), "text": text, "ask": False}
         return page(request, "gone.html", status=404, headers=PRIVATE, **context)
-    within_name = "" if filters.within == Filters.of_question(shared.question).within else _("linha aberta")
+    # A row is named as the page names it: a reader learns nothing of what the link leaves out.
+    is_given = filters.within == Filters.of_question(shared.question).within
+    names = roi_chips.parents_of(context["report"])
+    chips = [] if is_given else roi_chips.chips(names, filters, path, _("linha aberta"))
     return page(
         request,
         "roi_shared.html",
@@ -126,7 +129,7 @@ async def opened(request: Request, db: Db, token: str) -> Response:
         **context,
         shared=shared,
         own=own,
-        within_name=within_name,
+        chips=chips,
     )
 
 

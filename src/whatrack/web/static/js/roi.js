@@ -130,6 +130,36 @@ function chart(group) {
   });
 }
 
+// A row opens to its children beneath it, and closes with all that came under it. Elsewhere its name leads to them.
+const depth = (row) => Number(row.dataset.depth ?? 0);
+function closed(row) {
+  while (row.nextElementSibling && depth(row.nextElementSibling) > depth(row)) row.nextElementSibling.remove();
+}
+async function opened(row, button) {
+  row.setAttribute("aria-busy", "true");
+  const answer = await fetch(button.dataset.children, { headers: { "HX-Request": "true" } }).catch(() => null);
+  row.removeAttribute("aria-busy");
+  if (!answer?.ok) {
+    location.href = row.querySelector("a.row-name").href;
+    return;
+  }
+  const box = document.createElement("template");
+  box.innerHTML = await answer.text();
+  if (button.getAttribute("aria-expanded") !== "true") return; // closed again meanwhile
+  const children = [...box.content.children];
+  for (const child of children) child.dataset.depth = depth(row) + 1;
+  row.after(...children);
+}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".opener");
+  if (!button) return;
+  const row = button.closest("tr");
+  const isOpen = button.getAttribute("aria-expanded") === "true";
+  button.setAttribute("aria-expanded", String(!isOpen));
+  if (isOpen) closed(row);
+  else opened(row, button);
+});
+
 function prepare() {
   all("[data-chart]:not([data-on])").forEach(chart);
   all("[data-print]").forEach((button) => (button.hidden = false));

@@ -1,0 +1,204 @@
+"""The report's pages over a simulated shop: what a figure is narrowed to, what stands out, what is said about it."""
+
+import csv
+import html
+import io
+import random
+import re
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from decimal import Decimal
+
+import aiohttp
+import pytest
+
+from tests.pages_support import get
+from tests.roi_world import World, catalog, make_world, spend
+from tests.support import sign_in
+from whatrack.db import Database
+from whatrack.insights import rollups
+from whatrack.roi import sharing
+from whatrack.tenants.access import Access
+
+PERIOD = "period=custom&since=2026-10-01&until=2026-10-30"
+SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
+
+
+@pytest.fixture
+async def world(db: Database) -> World:
+    """Ads of act_1 are 100 to 103; 1000 is a sibling whose id has the first one's in it."""
+    world = await make_world(db, seed=41, tickets=160)
+    async with db.system() as conn:
+        await conn.execute("SELECT set_config('whatrack.org', %s, true)", [str(world.shop.id)])
+        await catalog(conn, world, "1000", "act_1", "c1-0", "s1-0")
+        await spend(conn, world, "act_1", SINCE, UNTIL, random.Random(5))
+    return world
+
+
+@pytest.fixture
+async def tab(db: Database, world: World, service: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with await sign_in(db, service, world.shop, "owner", name="Ada Nunes") as tab:
+        yield tab
+
+
+def money(text: str) -> Decimal:
+    """R$ 1.234,56 as a number."""
+    return Decimal(re.sub(r"[^\d,-]", "", text).replace(",", "."))
+
+
+async def test_the_days_of_an_ad_are_its_own_and_not_those_of_an_id_that_has_it_in_it(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        row = await (
+            await conn.execute(
+                "SELECT sum(spend) FROM meta_ad_insights_daily WHERE ad_ref = %s AND day BETWEEN %s AND %s",
+                [world.ads["100"], SINCE, UNTIL],
+            )
+        ).fetchone()
+    assert row
+
+    page = await get(tab, f"/roi/number?metric=spend&row=ad:100&level=ad&{PERIOD}")
+
+    days = re.findall(r'<th scope="row" class="font-normal">[\d/]+</th><td class="text-right">([^<]+)</td>', page.text)  # fmt: skip
+    assert sum(money(each) for each in days) == Decimal(row[0]) / 100
+    assert (
+        money(re.findall(r'<th scope="row">Soma</th><td[^>]*>([^<]+)', page.text)[0]) == Decimal(row[0]) / 100
+    )
+
+
+@pytest.mark.parametrize("row", ["account:act_1", "campaign:c1-0", "adset:s1-0", "ad:100", "ad:1000"])
+async def test_a_figure_taken_apart_is_that_of_the_table(world: World, tab: aiohttp.ClientSession, row: str):
+    level = row.partition(":")[0]
+    table = await get(tab, f"/roi?level={level}&{PERIOD}&spent=0&account=act_1")
+    href = f"/roi/number?metric=spend&amp;row={row.replace(':', '%3A')}&amp;"
+    shown = re.findall(re.escape(href) + r"[^>]*>(R\$[^<]+)<", table.text)
+
+    apart = await get(tab, f"/roi/number?metric=spend&row={row}&{PERIOD}&account=act_1&account=act_2")
+
+    assert len(shown) == 1
+    assert shown[0] in apart.text
+
+
+async def test_an_ad_that_spent_beyond_what_few_sales_excuse_is_a_clear_loss_at_a_glance(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            "UPDATE meta_ad_insights_daily SET spend = spend * 20 WHERE ad_ref = %s", [world.ads["1000"]]
+        )
+        days = [SINCE + timedelta(days=place) for place in range(30)]
+        await rollups.replace_days(conn, world.shop.id, world.accounts["act_1"], days)
+
+    table = await get(tab, f"/roi?{PERIOD}")
+    losers = html.unescape(re.findall(r'href="([^"]+)"[^>]*title="Anúncios, o maior prejuízo primeiro"', table.text)[0])  # fmt: skip
+    page = await get(tab, losers)
+    first = page.text.partition("Tabela de resultados")[2].partition("<tbody>")[2].partition("</tr>")[0]
+    apart = await get(tab, f"/roi/number?metric=roas&row=ad:1000&level=ad&{PERIOD}")
+    query = {"level": "ad", "since": str(SINCE), "until": str(UNTIL)}
+    async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+        told = {each["id"]: each["clear_loss"] for each in (await response.json())["rows"]}
+
+    assert "Anúncio 1000" in first
+    assert "prejuízo claro" in first
+    assert first.count('class="figure bad"') >= 3  # profit, ROAS, ROI
+    assert "prejuízo claro" in apart.words
+    assert told["1000"]
+
+
+async def test_many_opened_rows_have_a_chip_each_most_of_them_folded(
+    world: World, tab: aiohttp.ClientSession
+):
+    ids = [
+        *(f"c1-{place}" for place in range(2)),
+        *(f"c2-{place}" for place in range(2)),
+        *map(str, range(9)),
+    ]
+    within = "&".join(f"within=campaign:{each}" for each in ids)
+    page = await get(tab, f"/roi?level=ad&{PERIOD}&{within}")
+
+    chips = re.findall(r'<a class="chip" href="([^"]+)"><span class="clip">([^<]+)<', page.text)
+    assert [name for _href, name in chips] == ["Campanha c1-0", "Campanha c1-1", "Campanha c2-0", "Campanha c2-1", *map(str, range(9))]  # fmt: skip
+    assert all(f"campaign%3A{each}&" not in f"{html.unescape(href)}&" for each, (href, _name) in zip(ids, chips, strict=True))  # fmt: skip
+    assert "mais 5" in page.words
+
+
+async def test_a_shared_report_names_no_row_outside_it(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        access = Access(world.shop.id, "owner", "system")
+        path = await sharing.create(conn, access, "Cliente", f"{PERIOD}&level=campaign&account=act_1", 7)
+
+    inside = await get(tab, f"{path}?level=ad&within=campaign:c1-0")
+    outside = await get(tab, f"{path}?level=ad&within=campaign:c2-0")
+
+    assert '<span class="clip">Campanha c1-0<' in inside.text
+    assert '<span class="clip">linha aberta<' in outside.text
+    assert "Campanha c2" not in outside.text
+
+
+async def test_refunds_move_to_the_day_of_their_sale_on_the_page_in_the_api_and_in_the_file(
+    world: World, tab: aiohttp.ClientSession
+):
+    query = {"level": "account", "since": str(SINCE), "until": str(UNTIL), "refunds": "sale"}
+    async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+        totals = (await response.json())["totals"]
+    async with tab.get("/api/v1/meta-ads/insights", params={**query, "refunds": "refund"}) as response:
+        usual = (await response.json())["totals"]
+    page = await get(tab, f"/roi/number?metric=refunds&row=total:&{PERIOD}&refunds=sale")
+    behind = await get(tab, f"/roi/tickets?metric=refunds&row=total:&{PERIOD}&refunds=sale")
+    table = await get(tab, f"/roi?{PERIOD}&refunds=sale")
+    file = await get(tab, f"/roi/export.csv?{PERIOD}&refunds=sale")
+    line = list(csv.DictReader(io.StringIO(file.text.lstrip("\ufeff")), delimiter=";"))[-1]
+
+    assert totals["refunds"] != usual["refunds"]
+    assert Decimal(totals["profit"]) != Decimal(usual["profit"])
+    wanted = Decimal(totals["refunds"])
+    assert money(re.findall(r"text-3xl[^>]*>([^<]+)<", page.text)[0]) == wanted
+    assert money(re.findall(r'text-xl font-semibold num">([^<]+)<', behind.text)[0]) == wanted
+    assert Decimal(line["Reembolsos"].replace(",", ".")) == wanted
+    assert "Cada reembolso conta no dia da sua venda" in table.words
+    assert re.search(r'name="refunds" value="sale" checked', table.text)
+
+
+async def test_the_curve_says_which_part_of_it_is_young(world: World, tab: aiohttp.ClientSession):
+    by_sale = await get(tab, f"/roi/time?{PERIOD}")
+    young = await get(tab, "/roi/time?period=custom&since=2026-10-01&until=2026-11-20&basis=click")
+    none = await get(tab, "/roi/time?period=today&basis=click")
+
+    assert "as vendas parecem mais rápidas do que são" in by_sale.words
+    assert "imaturo" not in by_sale.words.replace("imaturos", "")
+    (hatched,) = re.findall(r'class="chart-soft" x="[\d.]+" y="0" width="([\d.]+)"', young.text)
+    assert float(hatched) > 0
+    ages = re.findall(r"(\d+) dias?(?: (imaturo))? ([\d,]+)% (\d+)", young.words)
+    assert len(ages) > 4
+    assert len({soft for _days, soft, _share, _of in ages}) == 2
+    counts = [int(of) for *_rest, of in ages]
+    assert counts == sorted(counts, reverse=True)
+    assert "não há tempo a medir" in none.words
+
+
+async def test_a_foreign_account_shows_its_own_currency_beside_the_converted(
+    world: World, tab: aiohttp.ClientSession
+):
+    query = {"level": "account", "since": str(SINCE), "until": str(UNTIL), "account": "act_2"}
+    async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+        answer = await response.json()
+    page = await get(tab, f"/roi?level=account&account=act_2&{PERIOD}")
+
+    (row,) = answer["rows"]
+    assert (row["account_currency"], answer["currency"]) == ("USD", "BRL")
+    assert Decimal(row["spend"]) > 4 * Decimal(row["account_spend"])
+    shown = re.findall(r'figure-note">(US\$[^<]+)<', page.text)
+    assert {money(each) for each in shown} == {Decimal(row["account_spend"])}
+    assert len(shown) == 3  # the row, the totals, the card
+
+
+async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):
+    query = {"level": "ad", "since": str(SINCE), "until": str(UNTIL), "ad": "100"}
+    async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+        answer = await response.json()
+
+    assert [each["id"] for each in answer["rows"]] == ["100"]
+    assert answer["totals"]["spend"] == answer["rows"][0]["spend"]
