@@ -206,32 +206,37 @@ async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
 
 async def test_roll_ups_are_the_raw_sums(db: Database):
     world = await make_world(db, seed=16, tickets=0)
-    async with db.tenant(world.shop.id) as conn:
-        raw = await (
-            await conn.execute(
-                "SELECT account_ref, day, ad_ref, spend, impressions, meta_purchase_value FROM meta_ad_insights_daily"
-            )
-        ).fetchall()
-        days = await (
-            await conn.execute(
-                "SELECT account_ref, day, spend, impressions, meta_purchase_value FROM insight_account_days"
-            )
-        ).fetchall()
-        blocks = await (
-            await conn.execute(
-                "SELECT account_ref, size, block, ad_ref, spend, impressions, meta_purchase_value FROM insight_ad_blocks"
-            )
-        ).fetchall()
 
-    by_day: Any = defaultdict(lambda: [0, 0, 0])
-    by_block: Any = defaultdict(lambda: [0, 0, 0])
-    for account, day, ad, *numbers in raw:
-        for place, number in enumerate(numbers):
-            by_day[account, day][place] += number
-            for size in rollups.SIZES:
-                by_block[account, size, rollups.number(day) // size, ad][place] += number
-    assert {(account, day): numbers for account, day, *numbers in days} == by_day
-    assert {(account, size, block, ad): numbers for account, size, block, ad, *numbers in blocks} == by_block
+    assert await blocks(db, world.shop.id) == await expected_blocks(db, world.shop.id)
+
+
+async def blocks(db: Database, organization: UUID) -> dict[Any, Any]:
+    """Every roll-up: (level, account, size, block, key) → the ads' days in it, spend, impressions, purchases' value."""
+    async with db.tenant(organization) as conn:
+        rows = await (
+            await conn.execute(
+                """SELECT level, account_ref, size, block, key, days, spend, impressions, meta_purchase_value FROM insight_blocks
+                   UNION ALL SELECT 3, account_ref, size, block, ad_ref::text, days, spend, impressions, meta_purchase_value
+                   FROM insight_ad_blocks"""
+            )
+        ).fetchall()
+    return {tuple(row[:5]): list(row[5:]) for row in rows}
+
+
+async def expected_blocks(db: Database, organization: UUID) -> dict[Any, Any]:
+    """The same from the rows of the days, one by one, and from the catalog as it is now."""
+    truth = await Truth.of(db, organization)
+    found: Any = defaultdict(lambda: [0] * 4)
+    for row in truth.rows["meta_ad_insights_daily"]:
+        ad = truth.by_ref[row["ad_ref"]]
+        keys = ("", ad["meta_campaign_id"] or "", ad["meta_ad_set_id"] or "", str(row["ad_ref"]))
+        numbers = (1, row["spend"], row["impressions"], row["meta_purchase_value"])
+        for level, key in enumerate(keys):
+            for size in rollups.SIZES if level == 3 else (1, *rollups.SIZES):
+                into = found[level, row["account_ref"], size, rollups.number(row["day"]) // size, key]
+                for place, number in enumerate(numbers):
+                    into[place] += number
+    return dict(found)
 
 
 async def test_facts_are_followed_and_equal_to_their_definition(db: Database):

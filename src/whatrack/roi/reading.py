@@ -21,10 +21,10 @@ from whatrack.units import from_minor
 FEW_ADS = 20_000  # as many are named to the server one by one
 COUNTS = ("conversations", "with_clid", "leads", "qualified", "sales")
 ADS_OF: dict[str, LiteralString] = {
-    "ad": "SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND ref = ANY(%(keys)s::int[])",
-    "campaign": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s
+    "ad": "SELECT ref, ref::text, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND ref = ANY(%(keys)s::int[])",
+    "campaign": """SELECT ref, coalesce(meta_campaign_id, ''), meta_account_id FROM meta_ads WHERE organization_id = %(organization)s
         AND (meta_campaign_id = ANY(%(keys)s) OR (meta_campaign_id IS NULL AND '' = ANY(%(keys)s)))""",
-    "adset": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s
+    "adset": """SELECT ref, coalesce(meta_ad_set_id, ''), meta_account_id FROM meta_ads WHERE organization_id = %(organization)s
         AND (meta_ad_set_id = ANY(%(keys)s) OR (meta_ad_set_id IS NULL AND '' = ANY(%(keys)s)))""",
 }
 
@@ -50,7 +50,9 @@ async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
         found = await _read(conn, about, ask, ads=ads)
         return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found, ads=ads))
     everything = await _of_accounts(conn, about, ask)
-    keys, count = await ranks.page(conn, _ranking(ask), scope.values(about, ask, summed=True))
+    ranking = _ranking(ask)
+    values = scope.values(about, ask, summed=True, taxed=ranking.taxed)
+    keys, count = await ranks.page(conn, ranking, values)
     rows = await _shown(conn, about, ask, keys)
     unrated = everything.unrated + sum(row[2] for row in rows)
     return msgspec.structs.replace(everything, rows=rows, count=count, unrated=unrated)
@@ -81,18 +83,18 @@ async def _shown(
     """The rows of these keys, in their order."""
     values = {"organization": about.organization_id, "keys": list(keys)}
     theirs = await (await conn.execute(ADS_OF[ask.level], values)).fetchall()
-    digits = {account for _, account in theirs}
+    digits = {account for _, _, account in theirs}
     about = msgspec.structs.replace(
         about, asked=[account for account in about.asked if account.digits in digits]
     )
-    ads = [ref for ref, _ in theirs]
+    ads = {ref: key for ref, key, _ in theirs}
     wanted = msgspec.structs.replace(ask, offset=0, limit=max(len(keys), 1), sort="spend")
     rows = {row[0]: row for row in (await _read(conn, about, wanted, ads=ads)).rows}
     return [rows[key] for key in keys]
 
 
-async def _few_ads(conn: Connection, about: Scope, ask: Ask) -> list[int] | None:
-    """The ads that the filters leave; None without a filter, or where they are many."""
+async def _few_ads(conn: Connection, about: Scope, ask: Ask) -> dict[int, str] | None:
+    """The ads that the filters leave, each with its row's key; None without a filter, or where they are many."""
     return None if about.whole else await ranks.ads(conn, _ranking(ask), scope.values(about, ask), FEW_ADS)
 
 
@@ -114,7 +116,7 @@ async def _read(
     *,
     zone: str | None = None,
     spend: bool = True,
-    ads: list[int] | None = None,
+    ads: dict[int, str] | None = None,
 ) -> Found:
     statement = sums.Statement(
         level=ask.level,
@@ -127,7 +129,8 @@ async def _read(
         descending=ask.descending,
         of_ads=ads is not None,
     )
-    values = scope.values(about, ask, zone=zone, spend=spend, summed=ads is None) | {"ads": ads}
+    values = scope.values(about, ask, zone=zone, spend=spend, summed=ads is None)
+    values |= {"ads": [*(ads or ())], "keys": [*{*(ads or {}).values()}]}
     return _found(about, await sums.read(conn, statement, values))
 
 
@@ -159,7 +162,7 @@ def _with_spend(ours: Amounts, spent: Amounts) -> Amounts:
 
 
 async def _whole(
-    conn: Connection, about: Scope, ask: Ask, found: Found, *, ads: list[int] | None = None
+    conn: Connection, about: Scope, ask: Ask, found: Found, *, ads: dict[int, str] | None = None
 ) -> Amounts:
     """Of what was read in the rows' days, the totals in the totals'."""
     if not about.zones_differ:
