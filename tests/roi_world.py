@@ -298,7 +298,7 @@ class Truth:
 
     def key(self, ad: dict[str, Any], level: str) -> str:
         names = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id", "ad": "meta_ad_id"}
-        return f"act_{ad['meta_account_id']}" if level == "account" else ad[names[level]]
+        return f"act_{ad['meta_account_id']}" if level == "account" else ad[names[level]] or ""
 
     def account(self, ad: dict[str, Any]) -> dict[str, Any] | None:
         return next(

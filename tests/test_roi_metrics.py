@@ -93,7 +93,9 @@ def test_blocks_are_every_day_once(first: date, length: int):
         for day in range(low * size, (high + 1) * size):
             days[day] += sign
 
-    assert {day: times for day, times in days.items() if times} == dict.fromkeys(range(begin, begin + length + 1), 1)
+    assert {day: times for day, times in days.items() if times} == dict.fromkeys(
+        range(begin, begin + length + 1), 1
+    )
     assert rollups.day_of(begin) == first
 
 

@@ -99,7 +99,7 @@ SITE_ROWS = (
     b"""INSERT INTO insight_ad_blocks VALUES (%(organization)s, 1, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)""",
     b"""INSERT INTO insight_blocks VALUES (%(organization)s, 1, 1, 4, 1, '1', 1, 1, 1, 1, 1, 1, 1, 1, 1)""",
     b"""INSERT INTO roi_tickets SELECT * FROM ticket_facts WHERE organization_id = %(organization)s LIMIT 1""",
-    b"""INSERT INTO roi_ticket_sums VALUES (%(organization)s, false, 0, 1, 1, 0, -1, 'BRL', 1, 0, 0, 0, 0, 0, 0)""",
+    b"""INSERT INTO roi_ticket_sums VALUES (%(organization)s, false, 0, 1, 1, 0, -1, '', 'BRL', 1, 0, 0, 0, 0, 0, 0)""",
     b"""INSERT INTO cost_settings (organization_id, id, kind, created_at, actor) VALUES (%(organization)s, %(id)s, 'fee', now(), 'system')""",
     b"""INSERT INTO fx_rates VALUES (%(organization)s, 'USD', 'BRL', '2026-11-01', 5, 'entered', now(), 'system')""",
     b"""INSERT INTO report_links (organization_id, id, token_hash, title, question, created_by, expires_at)

@@ -72,26 +72,26 @@ REFUNDED_OF_ADS: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
 # Each kind of event by itself, with the numbers that it has.
 Arm = tuple[LiteralString, frozenset[str]]
 LEADS: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
+    SELECT f.ad_ref, f.account_ref, f.campaign_id, f.ad_set_id, f.opened_at AS at, f.w AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, 0 AS qualified, 0 AS sales, 0 AS valueless, 0::bigint AS revenue,
         0::bigint AS refunds, 0 AS unrated, NULL::timestamptz AS sold_at
     FROM {OPENED} WHERE f.opened_at >= %(lo)s AND f.opened_at < %(hi)s
 """  # noqa: S608 - constants only
 QUALIFIED: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {BY_QUALIFIED} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
+    SELECT f.ad_ref, f.account_ref, f.campaign_id, f.ad_set_id, f.qualified_at, 0, 0, 0, f.w, 0, 0, 0, 0, 0, NULL FROM {BY_QUALIFIED} WHERE f.qualified_at >= %(lo)s AND f.qualified_at < %(hi)s
 """  # noqa: S608 - constants only
 SALES: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
+    SELECT f.ad_ref, f.account_ref, f.campaign_id, f.ad_set_id, f.won_at, 0, 0, 0, 0, f.w, f.w * (f.value IS NULL)::int, f.w * {SOLD}, 0,
         f.w * (f.value IS NOT NULL AND {SOLD} IS NULL)::int, f.won_at
     FROM {WON} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
 """  # noqa: S608 - constants only
 REFUNDS: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
+    SELECT f.ad_ref, f.account_ref, f.campaign_id, f.ad_set_id, r.refunded_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND r.refunded_at < %(hi)s AND f.won_at IS NOT NULL
 """  # noqa: S608 - constants only
 COHORT: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
+    SELECT f.ad_ref, f.account_ref, f.campaign_id, f.ad_set_id, f.touched_at AS at, f.w * f.is_lead::int AS leads, f.w * f.is_conversation::int AS conversations,
         f.w * (f.is_conversation AND f.has_clid)::int AS with_clid, f.w * (f.qualified_at IS NOT NULL)::int AS qualified,
         f.w * (f.won_at IS NOT NULL)::int AS sales, f.w * (f.won_at IS NOT NULL AND f.value IS NULL)::int AS valueless,
         CASE WHEN f.won_at IS NULL THEN 0 ELSE f.w * {SOLD} END AS revenue, 0::bigint AS refunds,
@@ -99,12 +99,12 @@ COHORT: LiteralString = f"""
     FROM {TOUCHED} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s
 """  # noqa: S608 - constants only
 COHORT_REFUNDS: LiteralString = f"""
-    SELECT f.ad_ref, f.account_ref, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
+    SELECT f.ad_ref, f.account_ref, f.campaign_id, f.ad_set_id, f.touched_at, 0, 0, 0, 0, 0, 0, 0, f.w * {GIVEN_BACK}, f.w * ({GIVEN_BACK} IS NULL)::int, NULL
     FROM {REFUNDED}
     WHERE r.organization_id = %(organization)s AND r.refunded_at >= %(lo)s AND f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.won_at IS NOT NULL
 """  # noqa: S608 - constants only
 ABROAD: LiteralString = """
-    SELECT f.ad_ref, f.account_ref, f.{at}, 0, 0, 0, 0, 0, 0, f.w * {sold}, 0, (f.value IS NOT NULL AND {sold} IS NULL)::int, f.won_at
+    SELECT f.ad_ref, f.account_ref, f.campaign_id, f.ad_set_id, f.{at}, 0, 0, 0, 0, 0, 0, f.w * {sold}, 0, (f.value IS NOT NULL AND {sold} IS NULL)::int, f.won_at
     FROM {facts}
 """
 ABROAD_SALES: LiteralString = ABROAD.format(at="won_at", sold=SOLD, facts=ABROAD_FACTS.format(at="won_at"))
@@ -140,7 +140,7 @@ EVENTS: dict[bool, tuple[Arm, ...]] = {
         (ABROAD_COHORT, frozenset(["sales", "revenue", "unrated"])),
     ),
 }
-COLUMNS_OF_EVENTS: LiteralString = """(ad_ref, account_ref, at, leads, conversations, with_clid, qualified, sales, valueless, revenue, refunds,
+COLUMNS_OF_EVENTS: LiteralString = """(ad_ref, account_ref, campaign_id, ad_set_id, at, leads, conversations, with_clid, qualified, sales, valueless, revenue, refunds,
     unrated, sold_at)"""
 SUM_OF: dict[str, LiteralString] = {
     "leads": "sum(leads)", "conversations": "sum(conversations)", "with_clid": "sum(with_clid)", "qualified": "sum(qualified)",
@@ -149,10 +149,10 @@ SUM_OF: dict[str, LiteralString] = {
 }  # fmt: skip
 NOT_IN_IT: LiteralString = "NULL::bigint"  # a sum passes it over at no cost
 COUNTED_ARM: LiteralString = """
-    SELECT {ad} AS ad_ref, account_ref, {bucket} AS bucket, {cost} AS cost, {leads} AS leads, {conversations} AS conversations,
+    SELECT {ad} AS ad_ref, account_ref, {key} AS key, {bucket} AS bucket, {cost} AS cost, {leads} AS leads, {conversations} AS conversations,
         {with_clid} AS with_clid, {qualified} AS qualified, {sales} AS sales, {valueless} AS valueless, {revenue} AS revenue,
         {refunds} AS refunds, {unrated} AS unrated
-    FROM ({events}) AS event {columns} GROUP BY 1, 2, 3, 4"""
+    FROM ({events}) AS event {columns} GROUP BY 1, 2, 3, 4, 5"""
 # The parts of the period that blocks cover. In another currency their sales count, and ABROAD has their money.
 BLOCKS: LiteralString = """
     FROM unnest(%(s_hours)s::smallint[], %(s_first)s::int[], %(s_last)s::int[], %(s_bucket)s::int[], %(s_cost)s::int[], %(s_from)s::timestamptz[])
@@ -161,9 +161,9 @@ BLOCKS: LiteralString = """
         SELECT * FROM roi_ticket_sums s WHERE s.organization_id = %(organization)s AND s.by_click = {by_click} AND s.level = %(s_level)s
             AND s.hours = p.hours AND s.block BETWEEN p.first AND p.last OFFSET 0) AS s"""
 COUNTED_BLOCKS: LiteralString = f"""
-    SELECT s.ad_ref, nullif(s.account_ref, 0), p.bucket, p.cost, sum(s.leads), sum(s.conversations), sum(s.with_clid), sum(s.qualified),
+    SELECT s.ad_ref, nullif(s.account_ref, 0), s.key, p.bucket, p.cost, sum(s.leads), sum(s.conversations), sum(s.with_clid), sum(s.qualified),
         sum(s.sales), sum(s.valueless), (sum(s.revenue) FILTER (WHERE s.currency = %(currency)s))::bigint, NULL::bigint, NULL::bigint
-    {BLOCKS} GROUP BY 1, 2, 3, 4"""
+    {BLOCKS} GROUP BY 1, 2, 3, 4, 5"""
 BY_CLICK: LiteralString = "true"
 BY_SALE: LiteralString = "false"
 UNION: LiteralString = " UNION ALL "
@@ -174,15 +174,20 @@ COSTS: LiteralString = (
     "CASE WHEN sold_at IS NULL THEN 0 ELSE width_bucket(sold_at, %(cost_starts)s::timestamptz[]) END"
 )
 EACH_AD: LiteralString = "ad_ref"
+NO_KEY: LiteralString = "''"
+KEYS: dict[str, LiteralString] = {"campaign": "campaign_id", "adset": "ad_set_id"}
 # Which ad it was does not matter to an account; without one, it says what kind of ticket it is.
 ANY_AD: LiteralString = "CASE WHEN account_ref IS NULL THEN ad_ref ELSE 0 END"
 
 
-def counted(*, by_click: bool, ad: LiteralString, bucket: LiteralString, costs: bool) -> LiteralString:
-    """Tickets summed by ad, account, bucket and stretch of costs; several rows for each, which add up."""
+def counted(
+    *, by_click: bool, ad: LiteralString, key: LiteralString = NO_KEY, bucket: LiteralString, costs: bool
+) -> LiteralString:
+    """Tickets summed by ad, account, parent (key), bucket and stretch of costs; several rows for each, which add up."""
     arms = [
         COUNTED_ARM.format(
             ad=ad,
+            key=key,
             bucket=bucket,
             cost=COSTS if costs and "sales" in has else NO_COSTS,
             events=events,

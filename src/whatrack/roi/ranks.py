@@ -11,7 +11,17 @@ from typing import Any, LiteralString
 import msgspec
 
 from whatrack.db import Connection
-from whatrack.roi.events import BLOCKS, BY_CLICK, BY_SALE, COLUMNS_OF_EVENTS, EVENTS, MARKED, UNION
+from whatrack.roi.events import (
+    BLOCKS,
+    BY_CLICK,
+    BY_SALE,
+    COLUMNS_OF_EVENTS,
+    EACH_AD,
+    EVENTS,
+    KEYS,
+    MARKED,
+    UNION,
+)
 from whatrack.roi.sums import (
     ABROAD,
     ALLOWED,
@@ -71,25 +81,22 @@ FOUND: LiteralString = "(p.sign * x.days)::float8"
 OF_AD: LiteralString = f"""
     SELECT x.ad_ref AS key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS}
     UNION ALL
-    SELECT x.ad_ref, {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS}
-    UNION ALL"""  # noqa: S608 - constants only
+    SELECT x.ad_ref, {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS}"""  # noqa: S608 - constants only
 OF_PARENT: LiteralString = f"""
-    SELECT x.key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS}
-    UNION ALL"""  # noqa: S608 - constants only
-# What is known of ads alone: days in another currency, and tickets.
-OF_ADS_ALONE: LiteralString = f"""
+    SELECT x.key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS}"""  # noqa: S608 - constants only
+FROM_ABROAD: LiteralString = f"""
     SELECT x.ad_ref, {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
-    FROM {ABROAD}
+    FROM {ABROAD}"""  # noqa: S608 - constants only
+PARENTS_ABROAD: LiteralString = """
+    SELECT coalesce(m.{parent}, ''), {names} FROM (SELECT ad_ref, {added} FROM ({abroad}) AS part GROUP BY 1) AS ad
+    JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = ad.ad_ref"""
+OF_TICKETS: LiteralString = """
+    SELECT e.{key}, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    FROM ({events}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
     UNION ALL
-    SELECT e.ad_ref, {{told}}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
-    FROM ({{events}}) AS e {{columns}} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
-    UNION ALL
-    SELECT s.ad_ref, {{blocks}}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
-    {{of_blocks}} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""  # noqa: S608 - constants only
+    SELECT s.{summed_key}, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
+    {of_blocks} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""
 ADDED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
-BY_PARENT: LiteralString = """
-    SELECT coalesce(m.{parent}, '') AS key, {names} FROM (SELECT ad_ref, {added} FROM ({alone}) AS part GROUP BY 1) AS ad
-    JOIN (SELECT ref, {parent} FROM meta_ads WHERE organization_id = %(organization)s OFFSET 0) AS m ON m.ref = ad.ad_ref"""
 GROUPED: LiteralString = """
 grouped AS MATERIALIZED (SELECT key, {summed} FROM ({parts}) AS part {allowed} GROUP BY 1 {having})"""
 PARENTS: dict[str, LiteralString] = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id"}
@@ -121,29 +128,10 @@ class Ranking(msgspec.Struct, frozen=True):
 
     def text(self) -> LiteralString:
         """The whole statement."""
-        order = ORDERS[self.sort]
         needed = self._needed()
-        alone = OF_ADS_ALONE.format(
-            converted=_each(CONVERTED, needed),
-            told=_each(TOLD, needed),
-            events=UNION.join(events for events, _ in EVENTS[self.by_click]),
-            columns=COLUMNS_OF_EVENTS,
-            blocks=_each(SUMMED_TOLD, needed),
-            of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),
-        )
-        found = NOT_IN_IT if self.spent_only else FOUND
-        if self.level == "ad":
-            parts = OF_AD.format(spent=_each(SPENT, needed), found=found) + alone
-        else:
-            parts = OF_PARENT.format(spent=_each(SPENT, needed), found=found) + BY_PARENT.format(
-                parent=PARENTS[self.level],
-                names=NEXT.join([NAMED[name] for name in (*needed, *BESIDE)]),
-                added=ADDED.format(numbers=NEXT.join([SUM.format(name=NAMED[name]) for name in needed])),
-                alone=alone,
-            )
         grouped = GROUPED.format(
             summed=ADDED.format(numbers=NEXT.join([_sum(name) for name in needed])),
-            parts=parts,
+            parts=UNION.join([self._spent(needed), self._abroad(needed), self._told(needed)]),
             allowed=ONLY_ALLOWED if self.filtered else EVERYTHING,
             having=SPENT_ONLY if self.spent_only else ANY_ROW,
         )
@@ -153,7 +141,7 @@ class Ranking(msgspec.Struct, frozen=True):
             marked=MARKED,
             grouped=grouped,
             names=NAMES[self.level] if self.sort == "name" else NO_MORE,
-            order=order,
+            order=ORDERS[self.sort],
             direction=DOWN if self.descending else UP,
         )
 
@@ -164,6 +152,32 @@ class Ranking(msgspec.Struct, frozen=True):
 
     def _needed(self) -> list[str]:
         return [name for name in (*SPENT, *TOLD) if name == "spend" or f"g.{name}" in WORDS[self.sort]]
+
+    def _spent(self, needed: Sequence[str]) -> LiteralString:
+        of_rows = OF_AD if self.level == "ad" else OF_PARENT
+        return of_rows.format(spent=_each(SPENT, needed), found=NOT_IN_IT if self.spent_only else FOUND)
+
+    def _abroad(self, needed: Sequence[str]) -> LiteralString:
+        abroad = FROM_ABROAD.format(converted=_each(CONVERTED, needed))
+        if self.level == "ad":
+            return abroad
+        return PARENTS_ABROAD.format(
+            parent=PARENTS[self.level],
+            names=NEXT.join([NAMED[name] for name in (*needed, *BESIDE)]),
+            added=ADDED.format(numbers=NEXT.join([SUM.format(name=NAMED[name]) for name in needed])),
+            abroad=abroad,
+        )
+
+    def _told(self, needed: Sequence[str]) -> LiteralString:
+        return OF_TICKETS.format(
+            key=KEYS.get(self.level, EACH_AD),
+            summed_key=EACH_AD if self.level == "ad" else KEY,
+            told=_each(TOLD, needed),
+            events=UNION.join(events for events, _ in EVENTS[self.by_click]),
+            columns=COLUMNS_OF_EVENTS,
+            blocks=_each(SUMMED_TOLD, needed),
+            of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),
+        )
 
     def ads(self) -> LiteralString:
         """Which ads the filters leave, and of which rows they are: a statement of its own."""
@@ -186,6 +200,7 @@ WORDS: dict[str, frozenset[str]] = {
     name: frozenset(re.findall(r"g\.\w+", order)) for name, order in ORDERS.items()
 }
 NEXT: LiteralString = ", "
+KEY: LiteralString = "key"
 AS: LiteralString = " AS "
 NAMED: dict[str, LiteralString] = {
     "spend": "spend", "gross": "gross", "impressions": "impressions", "clicks": "clicks", "link_clicks": "link_clicks",
@@ -216,9 +231,7 @@ async def page(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tu
     return keys, count
 
 
-async def ads(
-    conn: Connection, ranking: Ranking, values: dict[str, Any], most: int
-) -> dict[int, str] | None:
+async def ads(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> dict[int, str] | None:
     """The ads that the filters leave, of every period, each with its row's key; None when there are more than so many."""
     found = await (await conn.execute(ranking.ads(), {**values, "most": most + 1})).fetchall()
     return dict(found) if len(found) <= most else None

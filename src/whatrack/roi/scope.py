@@ -14,7 +14,7 @@ from whatrack.db import Connection
 from whatrack.errors import bad_value
 from whatrack.insights import rollups
 from whatrack.roi import costs as cost_rules
-from whatrack.roi import hours, periods
+from whatrack.roi import facts, hours, periods
 from whatrack.roi.ask import Ask, Status
 from whatrack.roi.costs import Cost
 from whatrack.tenants import organizations
@@ -158,7 +158,7 @@ def values(
     asked = {account.ref for account in scope.asked}
     sales = _sale_values(scope)
     starts = sales["cost_starts"]
-    level = 1 if ask.level == "account" else 2
+    level = facts.LEVELS[ask.level]
     return {
         "organization": scope.organization_id,
         "currency": scope.currency,

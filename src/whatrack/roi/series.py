@@ -169,7 +169,9 @@ def _spent_days(ask: Ask) -> LiteralString:
     if not scopes.is_filtered(ask):
         return SPENT_DAYS.format(day=DAY_OF_BLOCK, days=ACCOUNT_DAYS, only=EVERYTHING)
     if ask.level == "account":
-        return _with_allowed(ask) + SPENT_DAYS.format(day=DAY_OF_BLOCK, days=ACCOUNT_DAYS, only=ACCOUNTS_OF_ALLOWED)
+        return _with_allowed(ask) + SPENT_DAYS.format(
+            day=DAY_OF_BLOCK, days=ACCOUNT_DAYS, only=ACCOUNTS_OF_ALLOWED
+        )
     only = ADS_OF_ALLOWED.format(key=ALLOWED_KEYS[ask.level][0])
     return _with_allowed(ask) + SPENT_DAYS.format(day=DAY, days=AD_DAYS, only=only)
 

@@ -16,10 +16,12 @@ from whatrack.roi.events import (
     EACH_AD,
     MANY_BUCKETS,
     MARKED,
+    NO_KEY,
     ONE_BUCKET,
     counted,
     of_ads,
 )
+from whatrack.roi.events import KEYS as PARENTS
 
 # p.sign: 1, or −1 for what a larger block has beyond the period.
 SUMS: LiteralString = """sum({days})::bigint AS days, sum(p.sign * x.spend)::bigint AS spend, sum(p.sign * x.impressions)::bigint AS impressions,
@@ -38,9 +40,10 @@ OF_BLOCKS: LiteralString = f"""{PIECES}
 OF_AD_BLOCKS: LiteralString = f"""{PIECES}
     JOIN insight_ad_blocks x ON x.organization_id = %(organization)s AND x.account_ref = a.account_ref AND x.size = p.size
         AND x.block BETWEEN p.first AND p.last AND p.size > 1"""
+# One account's days at a time: joined otherwise, all of its days were read for each piece.
 OF_AD_DAYS: LiteralString = f"""{PIECES}
-    JOIN meta_ad_insights_daily x ON x.organization_id = %(organization)s AND x.account_ref = a.account_ref AND p.size = 1
-        AND x.day BETWEEN date '2000-01-01' + p.first AND date '2000-01-01' + p.last"""
+    CROSS JOIN LATERAL (SELECT * FROM meta_ad_insights_daily d WHERE d.organization_id = %(organization)s AND d.account_ref = a.account_ref
+        AND p.size = 1 AND d.day BETWEEN date '2000-01-01' + p.first AND date '2000-01-01' + p.last OFFSET 0) AS x"""  # noqa: S608 - constants only
 # Of accounts in another currency each day of an ad is converted at its own rate, and rounded, so that all sums agree; in whole
 # numbers where these hold the product (times: the rate of minor units, by 10¹¹), which numeric is too slow for.
 ABROAD: LiteralString = """unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_first)s::date[], %(f_last)s::date[], %(f_slot)s::int[], %(f_factor)s::float8[])
@@ -62,7 +65,7 @@ CONVERTED: LiteralString = f"""
     SELECT x.ad_ref, p.slot, count(*) AS days, sum({SPEND_AT_RATE})::bigint AS spend, sum(x.impressions)::bigint AS impressions,
         sum(x.clicks)::bigint AS clicks, sum(x.link_clicks)::bigint AS link_clicks, sum(x.conversations)::bigint AS meta_conversations,
         sum(x.meta_leads)::bigint AS meta_leads, sum(x.meta_purchases)::bigint AS meta_purchases, sum({VALUE_AT_RATE})::bigint AS meta_purchase_value
-    FROM {ABROAD} {{only}} GROUP BY 1, 2"""
+    FROM {ABROAD} {{only}} GROUP BY 1, 2"""  # noqa: S608 - constants only
 ADDED: LiteralString = """sum(x.days)::bigint, sum(x.spend)::bigint, sum(x.impressions)::bigint, sum(x.clicks)::bigint, sum(x.link_clicks)::bigint,
     sum(x.meta_conversations)::bigint, sum(x.meta_leads)::bigint, sum(x.meta_purchases)::bigint, sum(x.meta_purchase_value)::bigint"""
 SPENT_BY_AD: LiteralString = f"""spent AS MATERIALIZED (
@@ -111,17 +114,19 @@ JOINED: LiteralString = """joined AS (
         c.conversations, c.with_clid, c.leads, c.qualified, c.sales, c.valueless, c.revenue, c.refunds,
         coalesce(c.revenue, 0) * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1],
         coalesce(c.revenue, 0) * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1], c.unrated
-    FROM counted c LEFT JOIN acc ON acc.ref = c.account_ref {counted_catalog}
+    FROM counted c LEFT JOIN acc ON acc.ref = c.account_ref
     CROSS JOIN LATERAL (SELECT CASE WHEN c.account_ref IS NOT NULL THEN 0::bigint END AS zero) AS z
     WHERE c.bucket BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s)
     AND CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END{every}
 )"""
-CATALOG_OF_TICKETS: LiteralString = (
-    "LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref"
-)
-CATALOG_OF_ADS: LiteralString = " AND m.ref = ANY(%(ads)s)"
-NO_CATALOG: LiteralString = ""
-KEYS: dict[str, tuple[LiteralString, LiteralString]] = {  # of spent, of counted
+COUNTED: dict[str, LiteralString] = {
+    "account": "c.account_ref",
+    "campaign": "c.key",
+    "adset": "c.key",
+    "ad": "c.ad_ref",
+}
+# The same by the catalog, of spent and of counted.
+KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
     "account": ("s.account_ref", "c.account_ref"),
     "campaign": ("coalesce(m.meta_campaign_id, '')", "coalesce(m.meta_campaign_id, '')"),
     "adset": ("coalesce(m.meta_ad_set_id, '')", "coalesce(m.meta_ad_set_id, '')"),
@@ -163,7 +168,9 @@ NAMES: dict[str, LiteralString] = {
     "ad": "LEFT JOIN (SELECT ref AS key, name FROM meta_ads WHERE organization_id = %(organization)s) n USING (key)",
 }
 # Money of no day is nothing; of days without a rate it is not known.
-KNOWN: LiteralString = "coalesce(sum({name}), CASE WHEN kind = 'own' AND coalesce(sum(impressions), 0) = 0 THEN 0 END)"
+KNOWN: LiteralString = (
+    "coalesce(sum({name}), CASE WHEN kind = 'own' AND coalesce(sum(impressions), 0) = 0 THEN 0 END)"
+)
 GROUPED: LiteralString = """grouped AS MATERIALIZED (
     SELECT kind, key, {spend} AS spend, {gross} AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
         sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
@@ -257,19 +264,16 @@ class Statement(msgspec.Struct, frozen=True):
 
     def text(self) -> LiteralString:
         """The whole statement."""
-        counted_key = KEYS[self.level][1]
         by_account = self.level == "account"
         by_ad = counted(
             by_click=self.by_click,
-            ad=ANY_AD if by_account else EACH_AD,
+            ad=EACH_AD if self.level == "ad" else ANY_AD,
+            key=PARENTS.get(self.level, NO_KEY),
             bucket=MANY_BUCKETS if self.zones else ONE_BUCKET,
             costs=self.costs,
         )
-        of_parents = self.level in ("campaign", "adset")
-        catalog = CATALOG_OF_TICKETS + (CATALOG_OF_ADS if self.of_ads else EVERYTHING)
         joined = JOINED.format(
-            counted_key=counted_key,
-            counted_catalog=catalog if of_parents else NO_CATALOG,
+            counted_key=COUNTED[self.level],
             every=EVERY_ACCOUNT if by_account and not self.spent_only else NO_MORE,
         )
         grouped = GROUPED.format(
@@ -286,7 +290,7 @@ class Statement(msgspec.Struct, frozen=True):
             direction=DOWN if self.descending else UP,
         )
         spent = SPENT[self.level].format(
-            key=counted_key,
+            key=KEYS[self.level][1],
             only=ONLY_ADS if self.of_ads else EVERYTHING,
             only_keys=ONLY_KEYS if self.of_ads else EVERYTHING,
         )
