@@ -152,7 +152,7 @@ COUNTED_ARM: LiteralString = """
     SELECT {ad} AS ad_ref, account_ref, {key} AS key, {bucket} AS bucket, {cost} AS cost, {leads} AS leads, {conversations} AS conversations,
         {with_clid} AS with_clid, {qualified} AS qualified, {sales} AS sales, {valueless} AS valueless, {revenue} AS revenue,
         {refunds} AS refunds, {unrated} AS unrated
-    FROM ({events}) AS event {columns} GROUP BY 1, 2, 3, 4, 5"""
+    FROM ({events}) AS event {columns} {only} GROUP BY 1, 2, 3, 4, 5"""
 # The parts of the period that blocks cover. In another currency their sales count, and ABROAD has their money.
 BLOCKS: LiteralString = """
     FROM unnest(%(s_hours)s::smallint[], %(s_first)s::int[], %(s_last)s::int[], %(s_bucket)s::int[], %(s_cost)s::int[], %(s_from)s::timestamptz[])
@@ -163,7 +163,7 @@ BLOCKS: LiteralString = """
 COUNTED_BLOCKS: LiteralString = f"""
     SELECT s.ad_ref, nullif(s.account_ref, 0), s.key, p.bucket, p.cost, sum(s.leads), sum(s.conversations), sum(s.with_clid), sum(s.qualified),
         sum(s.sales), sum(s.valueless), (sum(s.revenue) FILTER (WHERE s.currency = %(currency)s))::bigint, NULL::bigint, NULL::bigint
-    {BLOCKS} GROUP BY 1, 2, 3, 4, 5"""
+    {BLOCKS} {{only}} GROUP BY 1, 2, 3, 4, 5"""
 BY_CLICK: LiteralString = "true"
 BY_SALE: LiteralString = "false"
 UNION: LiteralString = " UNION ALL "
@@ -174,6 +174,7 @@ COSTS: LiteralString = (
     "CASE WHEN sold_at IS NULL THEN 0 ELSE width_bucket(sold_at, %(cost_starts)s::timestamptz[]) END"
 )
 EACH_AD: LiteralString = "ad_ref"
+ANYTHING: tuple[LiteralString, LiteralString] = ("", "")
 NO_KEY: LiteralString = "''"
 KEYS: dict[str, LiteralString] = {"campaign": "campaign_id", "adset": "ad_set_id"}
 # Which ad it was does not matter to an account; without one, it says what kind of ticket it is.
@@ -181,9 +182,18 @@ ANY_AD: LiteralString = "CASE WHEN account_ref IS NULL THEN ad_ref ELSE 0 END"
 
 
 def counted(
-    *, by_click: bool, ad: LiteralString, key: LiteralString = NO_KEY, bucket: LiteralString, costs: bool
+    *,
+    by_click: bool,
+    ad: LiteralString,
+    key: LiteralString = NO_KEY,
+    bucket: LiteralString,
+    costs: bool,
+    only: tuple[LiteralString, LiteralString] = ANYTHING,
 ) -> LiteralString:
-    """Tickets summed by ad, account, parent (key), bucket and stretch of costs; several rows for each, which add up."""
+    """Tickets summed by ad, account, parent (key), bucket and stretch of costs; several rows for each, which add up.
+
+    only: which to leave, of tickets and of their blocks.
+    """
     arms = [
         COUNTED_ARM.format(
             ad=ad,
@@ -192,11 +202,12 @@ def counted(
             cost=COSTS if costs and "sales" in has else NO_COSTS,
             events=events,
             columns=COLUMNS_OF_EVENTS,
+            only=only[0],
             **{name: SUM_OF[name] if name in has else NOT_IN_IT for name in SUM_OF},
         )
         for events, has in EVENTS[by_click]
     ]
-    blocks = COUNTED_BLOCKS.format(by_click=BY_CLICK if by_click else BY_SALE)
+    blocks = COUNTED_BLOCKS.format(by_click=BY_CLICK if by_click else BY_SALE, only=only[1])
     return UNION.join([*arms, blocks])
 
 

@@ -181,7 +181,7 @@ class Ranking(msgspec.Struct, frozen=True):
 
     def ads(self) -> LiteralString:
         """Which ads the filters leave, and of which rows they are: a statement of its own."""
-        key = ALLOWED_KEYS[self.level][0]
+        key = ALLOWED_KEYS[self.level]
         if not self.filtered:
             return ADS.format(key=key, allowing=EVERYTHING, allowed=EVERYTHING)
         return ADS.format(
@@ -191,8 +191,7 @@ class Ranking(msgspec.Struct, frozen=True):
     def _allowing(self) -> LiteralString:
         if not self.filtered:
             return EVERYTHING
-        key, name = ALLOWED_KEYS[self.level]
-        return ALLOWED.format(key=key, name=name)
+        return ALLOWED[self.level]
 
 
 # Which numbers each order is of.

@@ -18,7 +18,8 @@ from whatrack.roi.metrics import Amounts
 from whatrack.roi.scope import Scope
 from whatrack.units import from_minor
 
-FEW_ADS = 20_000  # as many are named to the server one by one
+MOST_ADS = 20_000  # as many are named to the server one by one
+FEW_ADS = 500  # of as many the tickets are looked up one by one
 COUNTS = ("conversations", "with_clid", "leads", "qualified", "sales")
 ADS_OF: dict[str, LiteralString] = {
     "ad": "SELECT ref, ref::text, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND ref = ANY(%(keys)s::int[])",
@@ -95,7 +96,7 @@ async def _shown(
 
 async def _few_ads(conn: Connection, about: Scope, ask: Ask) -> dict[int, str] | None:
     """The ads that the filters leave, each with its row's key; None without a filter, or where they are many."""
-    return None if about.whole else await ranks.ads(conn, _ranking(ask), scope.values(about, ask), FEW_ADS)
+    return None if about.whole else await ranks.ads(conn, _ranking(ask), scope.values(about, ask), MOST_ADS)
 
 
 def _ranking(ask: Ask) -> ranks.Ranking:
@@ -118,6 +119,7 @@ async def _read(
     spend: bool = True,
     ads: dict[int, str] | None = None,
 ) -> Found:
+    few = ads is not None and len(ads) <= FEW_ADS
     statement = sums.Statement(
         level=ask.level,
         by_click=ask.basis == "click",
@@ -128,8 +130,9 @@ async def _read(
         sort=ask.sort,
         descending=ask.descending,
         of_ads=ads is not None,
+        few=few,
     )
-    values = scope.values(about, ask, zone=zone, spend=spend, summed=ads is None)
+    values = scope.values(about, ask, zone=zone, spend=spend, summed=not few)
     values |= {"ads": [*(ads or ())], "keys": [*{*(ads or {}).values()}]}
     return _found(about, await sums.read(conn, statement, values))
 

@@ -20,7 +20,6 @@ from whatrack.roi.scope import Scope
 from whatrack.roi.sums import (
     ABROAD,
     ALLOWED,
-    ALLOWED_ACCOUNTS,
     ALLOWED_KEYS,
     KEYS,
     SCOPE,
@@ -172,7 +171,7 @@ def _spent_days(ask: Ask) -> LiteralString:
         return _with_allowed(ask) + SPENT_DAYS.format(
             day=DAY_OF_BLOCK, days=ACCOUNT_DAYS, only=ACCOUNTS_OF_ALLOWED
         )
-    only = ADS_OF_ALLOWED.format(key=ALLOWED_KEYS[ask.level][0])
+    only = ADS_OF_ALLOWED.format(key=ALLOWED_KEYS[ask.level])
     return _with_allowed(ask) + SPENT_DAYS.format(day=DAY, days=AD_DAYS, only=only)
 
 
@@ -185,12 +184,7 @@ ALONE: LiteralString = "WITH {} nothing AS (SELECT 1) "
 
 def _allowed(ask: Ask) -> LiteralString:
     """The filter's CTE, with the comma that ends it."""
-    if not scopes.is_filtered(ask):
-        return EVERYTHING
-    if ask.level == "account":
-        return ALLOWED_ACCOUNTS
-    key, name = ALLOWED_KEYS[ask.level]
-    return ALLOWED.format(key=key, name=name)
+    return ALLOWED[ask.level] if scopes.is_filtered(ask) else EVERYTHING
 
 
 def _only_allowed(ask: Ask) -> LiteralString:

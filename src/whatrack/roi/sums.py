@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from whatrack.db import Connection
 from whatrack.roi.events import (
     ANY_AD,
+    ANYTHING,
     EACH_AD,
     MANY_BUCKETS,
     MARKED,
@@ -94,6 +95,11 @@ SPENT: dict[str, LiteralString] = {
 # Not by the index, which would be searched once for every ad in every block.
 ONLY_ADS: LiteralString = " WHERE x.ad_ref + 0 = ANY(%(ads)s)"
 ONLY_KEYS: LiteralString = " WHERE x.key || '' = ANY(%(keys)s)"
+TOLD_BY: dict[str, tuple[LiteralString, LiteralString]] = {
+    "campaign": ("WHERE campaign_id = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
+    "adset": ("WHERE ad_set_id = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
+    "ad": ("WHERE ad_ref = ANY(%(ads)s)", "WHERE s.ad_ref = ANY(%(ads)s)"),
+}
 # Which account each ad is of, as far as that account is one of the organization's.
 SCOPE: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(first_buckets)s::int[], %(last_buckets)s::int[], %(in_scope)s::bool[])
@@ -135,12 +141,14 @@ KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
 # Which rows a filter lets through, by what the catalog says today; a text is looked for in names and in Meta's ids. rank: see RANK.
 RANK: LiteralString = """CASE WHEN m.effective_status = 'ACTIVE' THEN 0 WHEN m.effective_status IN ('PAUSED', 'CAMPAIGN_PAUSED', 'ADSET_PAUSED') THEN 1
     WHEN m.effective_status IN ('ARCHIVED', 'DELETED', 'NOT_VISIBLE') THEN 3 ELSE 2 END"""
-ALLOWED: LiteralString = f"""allowed AS MATERIALIZED (
-    SELECT {{key}} AS key FROM meta_ads m WHERE m.organization_id = %(organization)s
-    AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
-    AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s))
-    GROUP BY 1 HAVING (%(text)s::text IS NULL OR bool_or(position(lower(%(text)s) IN lower({{name}})) > 0))
-    AND (%(ranks)s::int[] IS NULL OR min({RANK}) = ANY(%(ranks)s))
+ALLOWED_BY: LiteralString = f"""allowed AS MATERIALIZED (
+    SELECT key FROM (
+        SELECT {{key}} AS key, {{name}} AS name, {{id}} AS id, min({RANK}) AS rank FROM meta_ads m WHERE m.organization_id = %(organization)s
+        AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
+        AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s)) GROUP BY 1, 2, 3 OFFSET 0
+    ) AS named
+    GROUP BY 1 HAVING (%(text)s::text IS NULL OR bool_or(position(lower(%(text)s) IN lower(concat_ws(' ', name, id))) > 0))
+    AND (%(ranks)s::int[] IS NULL OR min(rank) = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only
 ACCOUNT_RANK: LiteralString = "CASE WHEN NOT m.is_active THEN 1 WHEN m.account_status = 1 THEN 0 ELSE 2 END"
 ALLOWED_ACCOUNTS: LiteralString = f"""allowed AS MATERIALIZED (
@@ -148,13 +156,18 @@ ALLOWED_ACCOUNTS: LiteralString = f"""allowed AS MATERIALIZED (
     AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.ad_account_name, m.ad_account_id))) > 0)
     AND (%(ranks)s::int[] IS NULL OR {ACCOUNT_RANK} = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only
-ALLOWED_KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
-    "campaign": (
-        "coalesce(m.meta_campaign_id, '')",
-        "concat_ws(' ', m.meta_campaign_name, m.meta_campaign_id)",
+ALLOWED_KEYS: dict[str, LiteralString] = {
+    "campaign": "coalesce(m.meta_campaign_id, '')",
+    "adset": "coalesce(m.meta_ad_set_id, '')",
+    "ad": "m.ref",
+}
+ALLOWED: dict[str, LiteralString] = {
+    "account": ALLOWED_ACCOUNTS,
+    "campaign": ALLOWED_BY.format(
+        key=ALLOWED_KEYS["campaign"], name="m.meta_campaign_name", id="m.meta_campaign_id"
     ),
-    "adset": ("coalesce(m.meta_ad_set_id, '')", "concat_ws(' ', m.meta_ad_set_name, m.meta_ad_set_id)"),
-    "ad": ("m.ref", "concat_ws(' ', m.name, m.meta_ad_id)"),
+    "adset": ALLOWED_BY.format(key=ALLOWED_KEYS["adset"], name="m.meta_ad_set_name", id="m.meta_ad_set_id"),
+    "ad": ALLOWED_BY.format(key=ALLOWED_KEYS["ad"], name="m.name", id="m.meta_ad_id"),
 }
 ONLY_ALLOWED: LiteralString = "WHERE key IN (SELECT key FROM allowed)"
 EVERYTHING: LiteralString = ""
@@ -250,7 +263,10 @@ class Sum(msgspec.Struct, frozen=True):
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """How to ask. of_ads: of those of the values, and of the rows that they make up, alone: as quick as they are few."""
+    """How to ask. of_ads: of those of the values, and of the rows that they make up, alone.
+
+    few: so few ads that their tickets are looked up one by one.
+    """
 
     level: str
     by_click: bool
@@ -261,6 +277,7 @@ class Statement(msgspec.Struct, frozen=True):
     sort: str
     descending: bool
     of_ads: bool = False
+    few: bool = False
 
     def text(self) -> LiteralString:
         """The whole statement."""
@@ -271,6 +288,7 @@ class Statement(msgspec.Struct, frozen=True):
             key=PARENTS.get(self.level, NO_KEY),
             bucket=MANY_BUCKETS if self.zones else ONE_BUCKET,
             costs=self.costs,
+            only=TOLD_BY[self.level] if self.of_ads and not self.few else ANYTHING,
         )
         joined = JOINED.format(
             counted_key=COUNTED[self.level],
@@ -294,16 +312,17 @@ class Statement(msgspec.Struct, frozen=True):
             only=ONLY_ADS if self.of_ads else EVERYTHING,
             only_keys=ONLY_KEYS if self.of_ads else EVERYTHING,
         )
-        whole = WHOLE.format(SCOPE, self._allowed(), MARKED, spent, by_ad, joined, grouped, answer)
-        return of_ads(whole) if self.of_ads else whole
-
-    def _allowed(self) -> LiteralString:
-        if not self.filtered:
-            return EVERYTHING
-        if self.level == "account":
-            return ALLOWED_ACCOUNTS
-        key, name = ALLOWED_KEYS[self.level]
-        return ALLOWED.format(key=key, name=name)
+        whole = WHOLE.format(
+            SCOPE,
+            ALLOWED[self.level] if self.filtered else EVERYTHING,
+            MARKED,
+            spent,
+            by_ad,
+            joined,
+            grouped,
+            answer,
+        )
+        return of_ads(whole) if self.few else whole
 
 
 WHOLE: LiteralString = "WITH {}, {} {}, {}, counted AS MATERIALIZED ({}), {}, {} {}"
