@@ -18,9 +18,9 @@ from whatrack.roi.events import (
     COLUMNS_OF_EVENTS,
     EACH_AD,
     EVENTS,
-    KEYS,
     MARKED,
     UNION,
+    keyed,
 )
 from whatrack.roi.sums import (
     ABROAD,
@@ -33,6 +33,7 @@ from whatrack.roi.sums import (
     OF_AD_BLOCKS,
     OF_AD_DAYS,
     OF_BLOCKS,
+    OF_CATALOG,
     ONLY_ALLOWED,
     ORDERS,
     SPEND_AT_RATE,
@@ -87,14 +88,14 @@ OF_PARENT: LiteralString = f"""
 FROM_ABROAD: LiteralString = f"""
     SELECT x.ad_ref, {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
     FROM {ABROAD}"""  # noqa: S608 - constants only
-PARENTS_ABROAD: LiteralString = """
-    SELECT coalesce(m.{parent}, ''), {names} FROM (SELECT ad_ref, {added} FROM ({abroad}) AS part GROUP BY 1) AS ad
-    JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = ad.ad_ref"""
+PARENTS_ABROAD: LiteralString = f"""
+    SELECT coalesce(m.{{parent}}, ''), {{names}} FROM (SELECT ad_ref, {{added}} FROM ({{abroad}}) AS part GROUP BY 1) AS ad
+    {OF_CATALOG.format(ad="ad.ad_ref")}"""  # noqa: S608 - constants only
 OF_TICKETS: LiteralString = """
     SELECT e.{key}, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
     FROM ({events}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
     UNION ALL
-    SELECT s.{summed_key}, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
+    SELECT s.{key}, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
     {of_blocks} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""
 ADDED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
 GROUPED: LiteralString = """
@@ -170,10 +171,9 @@ class Ranking(msgspec.Struct, frozen=True):
 
     def _told(self, needed: Sequence[str]) -> LiteralString:
         return OF_TICKETS.format(
-            key=KEYS.get(self.level, EACH_AD),
-            summed_key=EACH_AD if self.level == "ad" else KEY,
+            key=EACH_AD if self.level == "ad" else KEY,
             told=_each(TOLD, needed),
-            events=UNION.join(events for events, _ in EVENTS[self.by_click]),
+            events=UNION.join(keyed(events, self.level) for events, _ in EVENTS[self.by_click]),
             columns=COLUMNS_OF_EVENTS,
             blocks=_each(SUMMED_TOLD, needed),
             of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),

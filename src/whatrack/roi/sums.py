@@ -17,12 +17,10 @@ from whatrack.roi.events import (
     EACH_AD,
     MANY_BUCKETS,
     MARKED,
-    NO_KEY,
     ONE_BUCKET,
     counted,
     of_ads,
 )
-from whatrack.roi.events import KEYS as PARENTS
 
 # p.sign: 1, or −1 for what a larger block has beyond the period.
 SUMS: LiteralString = """sum({days})::bigint AS days, sum(p.sign * x.spend)::bigint AS spend, sum(p.sign * x.impressions)::bigint AS impressions,
@@ -67,6 +65,9 @@ CONVERTED: LiteralString = f"""
         sum(x.clicks)::bigint AS clicks, sum(x.link_clicks)::bigint AS link_clicks, sum(x.conversations)::bigint AS meta_conversations,
         sum(x.meta_leads)::bigint AS meta_leads, sum(x.meta_purchases)::bigint AS meta_purchases, sum({VALUE_AT_RATE})::bigint AS meta_purchase_value
     FROM {ABROAD} {{only}} GROUP BY 1, 2"""  # noqa: S608 - constants only
+# Of few ads, looked up one by one: joined, the whole catalog would be read.
+OF_CATALOG: LiteralString = """CROSS JOIN LATERAL (
+        SELECT * FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.ref = {ad} OFFSET 0) AS m"""
 ADDED: LiteralString = """sum(x.days)::bigint, sum(x.spend)::bigint, sum(x.impressions)::bigint, sum(x.clicks)::bigint, sum(x.link_clicks)::bigint,
     sum(x.meta_conversations)::bigint, sum(x.meta_leads)::bigint, sum(x.meta_purchases)::bigint, sum(x.meta_purchase_value)::bigint"""
 SPENT_BY_AD: LiteralString = f"""spent AS MATERIALIZED (
@@ -79,7 +80,7 @@ SPENT_BY_PARENT: LiteralString = f"""spent AS MATERIALIZED (
     SELECT x.key, p.slot, {OF_BLOCK} FROM {OF_BLOCKS} {{only_keys}} GROUP BY 1, 2
     UNION ALL
     SELECT {{key}}, x.slot, {ADDED} FROM ({CONVERTED}) AS x
-    JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = x.ad_ref GROUP BY 1, 2
+    {OF_CATALOG.format(ad="x.ad_ref")} GROUP BY 1, 2
 )"""  # noqa: S608 - constants only
 SPENT_BY_ACCOUNT: LiteralString = f"""spent AS MATERIALIZED (
     SELECT x.account_ref AS key, p.slot, {OF_BLOCK} FROM {OF_BLOCKS} GROUP BY 1, 2
@@ -96,8 +97,8 @@ SPENT: dict[str, LiteralString] = {
 ONLY_ADS: LiteralString = " WHERE x.ad_ref + 0 = ANY(%(ads)s)"
 ONLY_KEYS: LiteralString = " WHERE x.key || '' = ANY(%(keys)s)"
 TOLD_BY: dict[str, tuple[LiteralString, LiteralString]] = {
-    "campaign": ("WHERE campaign_id = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
-    "adset": ("WHERE ad_set_id = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
+    "campaign": ("WHERE key = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
+    "adset": ("WHERE key = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
     "ad": ("WHERE ad_ref = ANY(%(ads)s)", "WHERE s.ad_ref = ANY(%(ads)s)"),
 }
 # Which account each ad is of, as far as that account is one of the organization's.
@@ -285,7 +286,7 @@ class Statement(msgspec.Struct, frozen=True):
         by_ad = counted(
             by_click=self.by_click,
             ad=EACH_AD if self.level == "ad" else ANY_AD,
-            key=PARENTS.get(self.level, NO_KEY),
+            level=self.level,
             bucket=MANY_BUCKETS if self.zones else ONE_BUCKET,
             costs=self.costs,
             only=TOLD_BY[self.level] if self.of_ads and not self.few else ANYTHING,
