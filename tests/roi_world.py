@@ -300,6 +300,10 @@ class Truth:
         names = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id", "ad": "meta_ad_id"}
         return f"act_{ad['meta_account_id']}" if level == "account" else ad[names[level]] or ""
 
+    def account_of(self, level: str, key: str) -> str:
+        """The account of a row."""
+        return next(f"act_{ad['meta_account_id']}" for ad in self.ads.values() if self.key(ad, level) == key)
+
     def account(self, ad: dict[str, Any]) -> dict[str, Any] | None:
         return next(
             (a for a in self.accounts.values() if a["ad_account_id"] == f"act_{ad['meta_account_id']}"), None

@@ -18,7 +18,7 @@ from whatrack.enrichment.catalog import CatalogAd
 from whatrack.insights import rollups
 from whatrack.roi import facts, hours, metrics
 from whatrack.roi.answers import Report
-from whatrack.roi.ask import Ask, Within
+from whatrack.roi.ask import Ask, Level, Within
 from whatrack.roi.report import daily, report, tickets_behind
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
@@ -187,6 +187,49 @@ async def test_filters_leave_what_they_name_and_totals_follow(db: Database):
     assert {row.status for row in paused.rows} == {"PAUSED"}
     for answer in (one, campaign):
         assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
+
+
+@pytest.mark.parametrize("more", [0, 600, 21_000], ids=["few", "many", "most"])
+async def test_a_filter_leaves_the_same_sums_however_much_it_leaves(db: Database, more: int):
+    """Few ads' tickets are looked up, of many the sums are read, and most are not even named: by any way, the truth."""
+    world = await make_world(db, seed=22)
+    await follow(db)
+    async with db.system() as conn:
+        await conn.execute(
+            """INSERT INTO meta_ads (organization_id, meta_ad_id, name, meta_ad_set_id, meta_ad_set_name, meta_campaign_id, meta_campaign_name,
+               meta_account_id, fetched_at) SELECT %s, 'x' || n, 'Anúncio', 's' || n, 'Conjunto s', 'c' || n, 'Campanha c', '1', now()
+               FROM generate_series(1, %s) AS n""",
+            [world.shop.id, more],
+        )
+    truth = await Truth.of(db, world.shop.id)
+    since, until = PERIODS[0]
+    texts: dict[Level, str] = {"campaign": "campanha c", "adset": "CONJUNTO", "ad": "anúncio"}
+    for level, text in texts.items():
+        for accounts in ((), ("act_1", "act_2")):
+            ask = Ask(
+                level=level,
+                since=since,
+                until=until,
+                text=text,
+                accounts=accounts,
+                spent_only=False,
+                limit=1000,
+            )
+            async with db.tenant(world.shop.id) as conn:
+                answer = await report(conn, world.shop.id, ask, NOW)
+            expected: dict[Any, Any] = defaultdict(dict)
+            for sums in (truth.spent(level, since, until), truth.told(level, since, until, "sale")):
+                for (kind, key), numbers in sums.items():
+                    if kind == level and (not accounts or truth.account_of(level, key) in accounts):
+                        expected[kind, key] |= numbers
+            rows = found(answer)
+            for place in {*expected, *rows}:
+                assert_same(rows.get(place, defaultdict(int)), expected[place], (level, accounts, place))
+            for name in THEIRS:
+                assert getattr(answer.totals.amounts, name) == sum(row[name] or 0 for row in rows.values()), (
+                    level,
+                    name,
+                )
 
 
 async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):

@@ -88,9 +88,10 @@ OF_PARENT: LiteralString = f"""
 FROM_ABROAD: LiteralString = f"""
     SELECT x.ad_ref, {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
     FROM {ABROAD}"""  # noqa: S608 - constants only
+OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="ad.ad_ref")
 PARENTS_ABROAD: LiteralString = f"""
     SELECT coalesce(m.{{parent}}, ''), {{names}} FROM (SELECT ad_ref, {{added}} FROM ({{abroad}}) AS part GROUP BY 1) AS ad
-    {OF_CATALOG.format(ad="ad.ad_ref")}"""  # noqa: S608 - constants only
+    {OF_THAT_AD}"""  # noqa: S608 - constants only
 OF_TICKETS: LiteralString = """
     SELECT e.{key}, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
     FROM ({events}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
@@ -110,11 +111,10 @@ WITH {places}, {allowing} {marked}, {grouped}
 SELECT (SELECT count(*) FROM grouped), ARRAY(SELECT g.key::text FROM grouped g {names}
     ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s)
 """
-ADS: LiteralString = """{allowing}
-SELECT m.ref, ({key})::text FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.meta_account_id = ANY(%(digits)s) {allowed} LIMIT %(most)s
+ADS: LiteralString = """
+SELECT m.ref, ({key})::text FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.meta_account_id = ANY(%(digits)s) LIMIT %(most)s
 """
-ALLOWING: LiteralString = "WITH {} nothing AS (SELECT 1)"
-ADS_ALLOWED: LiteralString = "AND {} IN (SELECT key FROM allowed)"
+ALLOWED_ROWS: LiteralString = "WITH {} nothing AS (SELECT 1) SELECT key::text FROM allowed LIMIT %(most)s"
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -179,15 +179,6 @@ class Ranking(msgspec.Struct, frozen=True):
             of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),
         )
 
-    def ads(self) -> LiteralString:
-        """Which ads the filters leave, and of which rows they are: a statement of its own."""
-        key = ALLOWED_KEYS[self.level]
-        if not self.filtered:
-            return ADS.format(key=key, allowing=EVERYTHING, allowed=EVERYTHING)
-        return ADS.format(
-            key=key, allowing=ALLOWING.format(self._allowing()), allowed=ADS_ALLOWED.format(key)
-        )
-
     def _allowing(self) -> LiteralString:
         if not self.filtered:
             return EVERYTHING
@@ -230,7 +221,15 @@ async def page(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tu
     return keys, count
 
 
+async def keys(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> list[str] | None:
+    """The rows that the filters leave, of every period; None when there are more than so many."""
+    statement = ALLOWED_ROWS.format(ALLOWED[ranking.level])
+    found = await (await conn.execute(statement, {**values, "most": most + 1})).fetchall()
+    return [key for (key,) in found] if len(found) <= most else None
+
+
 async def ads(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> dict[int, str] | None:
-    """The ads that the filters leave, of every period, each with its row's key; None when there are more than so many."""
-    found = await (await conn.execute(ranking.ads(), {**values, "most": most + 1})).fetchall()
+    """All ads of the accounts asked for, each with its row's key; None when there are more than so many."""
+    statement = ADS.format(key=ALLOWED_KEYS[ranking.level])
+    found = await (await conn.execute(statement, {**values, "most": most + 1})).fetchall()
     return dict(found) if len(found) <= most else None

@@ -219,9 +219,16 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account], *, taxed:
     groups: dict[tuple[tuple[date, date, int], ...], int] = {}
     ours: list[tuple[int, int]] = []
     foreign: list[tuple[Any, ...]] = []
+    special = {cost.ad_account_id for cost in scope.costs}
+    cuts: dict[str | None, tuple[tuple[date, date, int], ...]] = {}
     for account in accounts:
-        tax = cost_rules.tax_spans(scope.costs, account.ad_account_id, ask.since, ask.until)
-        cut = tuple((part.since, part.until, slots.setdefault(part.factor, len(slots))) for part in tax)
+        its = account.ad_account_id if account.ad_account_id in special else None
+        if its not in cuts:
+            tax = cost_rules.tax_spans(scope.costs, account.ad_account_id, ask.since, ask.until)
+            cuts[its] = tuple(
+                (part.since, part.until, slots.setdefault(part.factor, len(slots))) for part in tax
+            )
+        cut = cuts[its]
         if account.currency == scope.currency:
             whole = cut if taxed else ((ask.since, ask.until, 0),)
             ours.append((account.ref, groups.setdefault(whole, len(groups))))

@@ -68,6 +68,7 @@ CONVERTED: LiteralString = f"""
 # Of few ads, looked up one by one: joined, the whole catalog would be read.
 OF_CATALOG: LiteralString = """CROSS JOIN LATERAL (
         SELECT * FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.ref = {ad} OFFSET 0) AS m"""
+OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="x.ad_ref")
 ADDED: LiteralString = """sum(x.days)::bigint, sum(x.spend)::bigint, sum(x.impressions)::bigint, sum(x.clicks)::bigint, sum(x.link_clicks)::bigint,
     sum(x.meta_conversations)::bigint, sum(x.meta_leads)::bigint, sum(x.meta_purchases)::bigint, sum(x.meta_purchase_value)::bigint"""
 SPENT_BY_AD: LiteralString = f"""spent AS MATERIALIZED (
@@ -80,7 +81,7 @@ SPENT_BY_PARENT: LiteralString = f"""spent AS MATERIALIZED (
     SELECT x.key, p.slot, {OF_BLOCK} FROM {OF_BLOCKS} {{only_keys}} GROUP BY 1, 2
     UNION ALL
     SELECT {{key}}, x.slot, {ADDED} FROM ({CONVERTED}) AS x
-    {OF_CATALOG.format(ad="x.ad_ref")} GROUP BY 1, 2
+    {OF_THAT_AD} GROUP BY 1, 2
 )"""  # noqa: S608 - constants only
 SPENT_BY_ACCOUNT: LiteralString = f"""spent AS MATERIALIZED (
     SELECT x.account_ref AS key, p.slot, {OF_BLOCK} FROM {OF_BLOCKS} GROUP BY 1, 2
@@ -94,12 +95,16 @@ SPENT: dict[str, LiteralString] = {
     "ad": SPENT_BY_AD,
 }
 # Not by the index, which would be searched once for every ad in every block.
-ONLY_ADS: LiteralString = " WHERE x.ad_ref + 0 = ANY(%(ads)s)"
+ONLY_ADS: dict[str, LiteralString] = {
+    "campaign": " WHERE x.ad_ref + 0 = ANY(%(ads)s::int[])",
+    "adset": " WHERE x.ad_ref + 0 = ANY(%(ads)s::int[])",
+    "ad": " WHERE x.ad_ref + 0 = ANY(%(keys)s::int[])",
+}
 ONLY_KEYS: LiteralString = " WHERE x.key || '' = ANY(%(keys)s)"
 TOLD_BY: dict[str, tuple[LiteralString, LiteralString]] = {
     "campaign": ("WHERE key = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
     "adset": ("WHERE key = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
-    "ad": ("WHERE ad_ref = ANY(%(ads)s)", "WHERE s.ad_ref = ANY(%(ads)s)"),
+    "ad": ("WHERE ad_ref = ANY(%(keys)s::int[])", "WHERE s.ad_ref = ANY(%(keys)s::int[])"),
 }
 # Which account each ad is of, as far as that account is one of the organization's.
 SCOPE: LiteralString = """acc AS MATERIALIZED (
@@ -310,7 +315,7 @@ class Statement(msgspec.Struct, frozen=True):
         )
         spent = SPENT[self.level].format(
             key=KEYS[self.level][1],
-            only=ONLY_ADS if self.of_ads else EVERYTHING,
+            only=ONLY_ADS[self.level] if self.of_ads else EVERYTHING,
             only_keys=ONLY_KEYS if self.of_ads else EVERYTHING,
         )
         whole = WHOLE.format(
