@@ -147,6 +147,14 @@ KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
 # Which rows a filter lets through, by what the catalog says today; a text is looked for in names and in Meta's ids. rank: see RANK.
 RANK: LiteralString = """CASE WHEN m.effective_status = 'ACTIVE' THEN 0 WHEN m.effective_status IN ('PAUSED', 'CAMPAIGN_PAUSED', 'ADSET_PAUSED') THEN 1
     WHEN m.effective_status IN ('ARCHIVED', 'DELETED', 'NOT_VISIBLE') THEN 3 ELSE 2 END"""
+ALLOWED_ADS: LiteralString = f"""allowed AS MATERIALIZED (
+    SELECT m.ref AS key FROM meta_ads m WHERE m.organization_id = %(organization)s
+    AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
+    AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s))
+    AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.name, m.meta_ad_id))) > 0)
+    AND (%(ranks)s::int[] IS NULL OR {RANK} = ANY(%(ranks)s))
+), """  # noqa: S608 - constants only
+# Of what several ads have in common: any of their names, and the liveliest status.
 ALLOWED_BY: LiteralString = f"""allowed AS MATERIALIZED (
     SELECT key FROM (
         SELECT {{key}} AS key, {{name}} AS name, {{id}} AS id, min({RANK}) AS rank FROM meta_ads m WHERE m.organization_id = %(organization)s
@@ -173,7 +181,7 @@ ALLOWED: dict[str, LiteralString] = {
         key=ALLOWED_KEYS["campaign"], name="m.meta_campaign_name", id="m.meta_campaign_id"
     ),
     "adset": ALLOWED_BY.format(key=ALLOWED_KEYS["adset"], name="m.meta_ad_set_name", id="m.meta_ad_set_id"),
-    "ad": ALLOWED_BY.format(key=ALLOWED_KEYS["ad"], name="m.name", id="m.meta_ad_id"),
+    "ad": ALLOWED_ADS,
 }
 ONLY_ALLOWED: LiteralString = "WHERE key IN (SELECT key FROM allowed)"
 EVERYTHING: LiteralString = ""

@@ -2,7 +2,7 @@
 DROP TABLE insight_account_days, insight_ad_blocks;
 
 -- An ad's sums over `size` days, aligned: block n of size s begins s × n days after 2000-01-01. A period is read as whole
--- blocks and days, added or, where that is shorter, taken away. spend is in the index: ranking reads nothing else.
+-- blocks and days, added or, where that is shorter, taken away. What most orders are of is in the index: ranking reads nothing else.
 CREATE TABLE insight_ad_blocks (
     organization_id uuid NOT NULL,
     account_ref int NOT NULL,
@@ -18,7 +18,7 @@ CREATE TABLE insight_ad_blocks (
     meta_leads bigint NOT NULL,
     meta_purchases bigint NOT NULL,
     meta_purchase_value bigint NOT NULL,
-    PRIMARY KEY (organization_id, account_ref, size, block, ad_ref) INCLUDE (spend)
+    PRIMARY KEY (organization_id, account_ref, size, block, ad_ref) INCLUDE (spend, impressions, link_clicks)
 );
 SELECT protect_tenant_table('insight_ad_blocks');
 
