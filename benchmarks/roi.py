@@ -2,13 +2,15 @@
 
 The same rows for the same seed: every number is a hash of seed, account, ad and day, so nothing has to be kept. Rows are
 written set by set as their writers would leave them; some account-days are then derived anew by the product and compared.
-A whole run takes some six minutes, most of them to fill; --quick has a tenth of the accounts and takes less than one.
+A whole run takes some five minutes, most of them to fill; --quick has a tenth of the accounts and takes less than one.
+Nothing that was answered is kept: each page is asked for anew, the first time right after PostgreSQL was started.
 """
 
 import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
@@ -17,17 +19,19 @@ import msgspec
 import psycopg
 
 from benchmarks.database import Cluster, connect, open_shops
+from benchmarks.processes import cpu_s
 from whatrack.db import Database
 from whatrack.db import now as clock
 from whatrack.insights import rollups
 from whatrack.roi import facts
 from whatrack.roi import report as reports
-from whatrack.roi.ask import Ask, Within
+from whatrack.roi.ask import Ask, Level, Within
 
 SEED = 20261126
 ACCOUNTS, DAYS, SLOTS, LIFE = 300, 366, 91, 120  # ads at a time in an account, and the days that one lives
 TICKETS = 1_000_000
 ROUNDS = 20
+WRITERS = 2
 
 ACCOUNT_ROWS: LiteralString = """
 INSERT INTO meta_ad_accounts (organization_id, id, ad_account_id, ad_account_name, account_status, currency, timezone_name, is_active, seen_at)
@@ -61,20 +65,21 @@ WHERE account.organization_id = %(organization)s AND account.ref = ANY(%(refs)s)
 AND (d + (ad.place %% %(slots)s) * 7 %% %(life)s) / %(life)s = ad.place / %(slots)s
 ORDER BY account.ref, d, ad.ref
 """
-SUM_DAYS: LiteralString = f"""
-INSERT INTO insight_account_days (organization_id, account_ref, day, {rollups.COLUMNS})
-SELECT organization_id, account_ref, day, {rollups.SUMS} FROM meta_ad_insights_daily WHERE account_ref = ANY(%(refs)s) GROUP BY 1, 2, 3 ORDER BY 2, 3
-"""
 SMALLEST = rollups.SIZES[-1]
 SUM_SMALLEST: LiteralString = f"""
-INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, {rollups.COLUMNS})
-SELECT organization_id, account_ref, %(size)s, floor((day - date '2000-01-01')::numeric / %(size)s)::int, ad_ref, {rollups.SUMS}
+INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, days, {rollups.COLUMNS})
+SELECT organization_id, account_ref, %(size)s, floor((day - date '2000-01-01')::numeric / %(size)s)::int, ad_ref, count(*), {rollups.SUMS}
 FROM meta_ad_insights_daily WHERE account_ref = ANY(%(refs)s) GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 3, 4, 5
 """
 SUM_LARGER: LiteralString = f"""
-INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, {rollups.COLUMNS})
-SELECT organization_id, account_ref, %(size)s, floor(block::numeric / %(parts)s)::int, ad_ref, {rollups.SUMS}
+INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, days, {rollups.COLUMNS})
+SELECT organization_id, account_ref, %(size)s, floor(block::numeric / %(parts)s)::int, ad_ref, sum(days), {rollups.SUMS}
 FROM insight_ad_blocks WHERE account_ref = ANY(%(refs)s) AND size = %(part)s GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 3, 4, 5
+"""
+SUM_PARENTS: LiteralString = """
+SELECT sum_insight_blocks(%(organization)s, account_ref, array_agg(size), array_agg(block))
+FROM (SELECT DISTINCT account_ref, 1 AS size, day - date '2000-01-01' AS block FROM meta_ad_insights_daily WHERE account_ref = ANY(%(refs)s)
+      UNION ALL SELECT DISTINCT account_ref, size, block FROM insight_ad_blocks WHERE account_ref = ANY(%(refs)s)) AS b GROUP BY account_ref
 """
 # One person a ticket. seven in ten from an ad; of the leads a third qualified, a tenth sold, one sale in thirty partly given back.
 PEOPLE: LiteralString = """
@@ -120,7 +125,7 @@ SELECT organization_id, md5('refund' || id)::uuid, id, 20, 'BRL', '', won_at + i
 FROM tickets WHERE organization_id = %(organization)s AND close_reason = 'WON' AND hashtext(id::text) %% 30 = 0
 """
 FOLLOWED: LiteralString = "INSERT INTO roi_tickets SELECT * FROM ticket_facts WHERE organization_id = %(organization)s ORDER BY opened_at"
-TICKET_SUMS: LiteralString = "INSERT INTO roi_ticket_sums {} ORDER BY 1, 2, 3, 4, 5, 6, 7, 8".format(
+TICKET_SUMS: LiteralString = "INSERT INTO roi_ticket_sums {} ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9".format(
     facts.SUMS.format(
         facts="SELECT 1 AS w, t.* FROM roi_tickets t WHERE t.organization_id = %(organization)s"
     )
@@ -134,13 +139,14 @@ RATES: LiteralString = """
 INSERT INTO fx_rates SELECT %(organization)s, 'USD', 'BRL', %(first)s::date + d, 5 + d / 1000.0, 'imported', now(), 'system'
 FROM generate_series(0, %(days)s) AS d
 """
+REFS: LiteralString = "SELECT ref FROM meta_ad_accounts WHERE organization_id = %(organization)s ORDER BY ref"
 SWITCHED = ("tickets", "ticket_tracking", "ticket_stage_changes", "meta_ads")
 TIDIED: LiteralString = """VACUUM (ANALYZE) tickets, ticket_tracking, ticket_stage_changes, ticket_refunds, contacts, meta_ads, meta_ad_accounts,
-    meta_ad_insights_daily, insight_account_days, insight_ad_blocks, roi_tickets,
+    meta_ad_insights_daily, insight_ad_blocks, insight_blocks, roi_tickets,
     roi_ticket_sums, fx_rates, cost_settings"""
 SIZES: LiteralString = """
 SELECT relname, reltuples::bigint, pg_total_relation_size(oid) FROM pg_class
-WHERE relname IN ('meta_ad_insights_daily', 'insight_account_days', 'insight_ad_blocks', 'roi_tickets', 'roi_ticket_sums') ORDER BY 1
+WHERE relname IN ('meta_ad_insights_daily', 'insight_ad_blocks', 'insight_blocks', 'roi_tickets', 'roi_ticket_sums') ORDER BY 1
 """
 
 
@@ -165,8 +171,13 @@ class Filled(msgspec.Struct, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Milliseconds of server time, one after the other; rows shown, of how many."""
+    """Milliseconds of server time, one after the other; rows shown, of how many.
 
+    first_ms: right after the server was started, its memory empty, what the system keeps of files is not. cpu_ms: PostgreSQL's.
+    """
+
+    first_ms: float
+    cpu_ms: float
     p50_ms: float
     p95_ms: float
     rows: int
@@ -190,7 +201,11 @@ def measure(running: Cluster, *, quick: bool) -> RoiResult:
     seconds = time.monotonic() - began
     with connect(running.conninfo) as conn:
         tables = {name: (rows, size) for name, rows, size in conn.execute(SIZES).fetchall()}
-    return RoiResult(size, asyncio.run(ask_all(running.conninfo, filled, size.rounds)), tables, seconds)
+    found = {}
+    for name, (ask, function) in pages(filled.last).items():
+        running.restart()
+        found[name] = asyncio.run(timed(running, filled, ask, function, size.rounds))
+    return RoiResult(size, found, tables, seconds)
 
 
 def fill(conninfo: str, size: Size) -> Filled:
@@ -203,8 +218,9 @@ def fill(conninfo: str, size: Size) -> Filled:
         "generations": (size.days + LIFE) // LIFE + 1,
     }  # fmt: skip
     with connect(conninfo) as conn:
-        _write(conn, values)
+        _write(conninfo, conn, values)
         _check(conn, organization)
+        conn.execute(TIDIED)
     return Filled(organization, today)
 
 
@@ -222,37 +238,55 @@ async def _open(conninfo: str) -> tuple[UUID, str, date]:
         await db.close()
 
 
-def _write(conn: psycopg.Connection, values: dict[str, Any]) -> None:
-    for setting in ("statement_timeout = 0", "synchronous_commit = off", "work_mem = '256MB'"):
-        conn.execute(f"SET {setting}".encode())
+def _write(conninfo: str, conn: psycopg.Connection, values: dict[str, Any]) -> None:
+    _hurry(conn)
     for table in SWITCHED:
         conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER".encode())
     for statement in (ACCOUNT_ROWS, AD_ROWS):
         conn.execute(statement, values)
     conn.execute("ANALYZE meta_ads")
-    refs = [
-        row[0]
-        for row in conn.execute(
-            "SELECT ref FROM meta_ad_accounts WHERE organization_id = %(organization)s", values
-        )
+    found = conn.execute(REFS, values).fetchall()
+    refs = [row[0] for row in found]
+    jobs = [(_spend, values | {"refs": refs[start : start + 10]}) for start in range(0, len(refs), 10)]
+    jobs += [
+        (_tickets, values | {"from": start, "to": min(start + 50_000, values["tickets"]) - 1})
+        for start in range(0, values["tickets"], 50_000)
     ]
-    for start in range(0, len(refs), 10):
-        part = values | {"refs": refs[start : start + 10]}
-        conn.execute(AD_DAYS, part)
-        conn.execute(SUM_DAYS, part)
-        conn.execute(SUM_SMALLEST, part | {"size": SMALLEST})
-        for size, smaller in zip(rollups.SIZES[-2::-1], rollups.SIZES[:0:-1], strict=True):
-            conn.execute(SUM_LARGER, part | {"size": size, "part": smaller, "parts": size // smaller})
-    for start in range(0, values["tickets"], 100_000):
-        part = values | {"from": start, "to": min(start + 100_000, values["tickets"]) - 1}
-        for statement in (PEOPLE, TICKET_ROWS, TRACKING_ROWS, MOVES):
-            conn.execute(statement, part)
+    with ThreadPoolExecutor(WRITERS) as pool:
+        for job in [pool.submit(_alone, conninfo, *each) for each in jobs]:
+            job.result()
     conn.execute("ANALYZE tickets, ticket_tracking, ticket_stage_changes")
     for statement in (REFUNDS, FOLLOWED, TICKET_SUMS, RULES, RATES):
         conn.execute(statement, values)
     for table in SWITCHED:
         conn.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER".encode())
-    conn.execute(TIDIED)
+
+
+def _hurry(conn: psycopg.Connection) -> None:
+    for setting in ("statement_timeout = 0", "synchronous_commit = off", "work_mem = '256MB'"):
+        conn.execute(f"SET {setting}".encode())
+
+
+def _alone(
+    conninfo: str, write: Callable[[psycopg.Connection, dict[str, Any]], None], values: dict[str, Any]
+) -> None:
+    """Write a part over a connection of its own."""
+    with connect(conninfo) as conn:
+        _hurry(conn)
+        write(conn, values)
+
+
+def _spend(conn: psycopg.Connection, values: dict[str, Any]) -> None:
+    conn.execute(AD_DAYS, values)
+    conn.execute(SUM_SMALLEST, values | {"size": SMALLEST})
+    for size, smaller in zip(rollups.SIZES[-2::-1], rollups.SIZES[:0:-1], strict=True):
+        conn.execute(SUM_LARGER, values | {"size": size, "part": smaller, "parts": size // smaller})
+    conn.execute(SUM_PARENTS, values)
+
+
+def _tickets(conn: psycopg.Connection, values: dict[str, Any]) -> None:
+    for statement in (PEOPLE, TICKET_ROWS, TRACKING_ROWS, MOVES):
+        conn.execute(statement, values)
 
 
 ONE_ACCOUNT: LiteralString = """
@@ -260,10 +294,10 @@ SELECT account_ref, min(day), max(day) FROM meta_ad_insights_daily
 WHERE organization_id = %(organization)s AND account_ref = (SELECT min(ref) FROM meta_ad_accounts WHERE organization_id = %(organization)s) GROUP BY 1
 """
 ITS_SUMS: LiteralString = """
-SELECT size, block, ad_ref, spend, impressions, meta_purchase_value FROM insight_ad_blocks WHERE organization_id = %s AND account_ref = %s
+SELECT 3, size, block, ad_ref::text, days, spend, impressions, meta_purchase_value FROM insight_ad_blocks WHERE organization_id = %s AND account_ref = %s
 UNION ALL
-SELECT 0, day - date '2000-01-01', 0, spend, impressions, meta_purchase_value FROM insight_account_days WHERE organization_id = %s AND account_ref = %s
-ORDER BY 1, 2, 3
+SELECT level, size, block, key, days, spend, impressions, meta_purchase_value FROM insight_blocks WHERE organization_id = %s AND account_ref = %s
+ORDER BY 1, 2, 3, 4
 """
 
 
@@ -284,58 +318,63 @@ def _check(conn: psycopg.Connection, organization: UUID) -> None:
         raise RuntimeError("the product derives other sums than were written")
 
 
-def pages(last: date) -> dict[str, Ask]:
+Asked = Callable[..., Awaitable[Any]]
+
+
+def pages(last: date) -> dict[str, tuple[Ask, Asked]]:
     """The list: what is asked for, by the name it is published under."""
-    thirty: dict[str, Any] = {
-        "since": last - timedelta(days=32),
-        "until": last - timedelta(days=3),
-    }  # no edge on a block's
-    year: dict[str, Any] = {"since": last - timedelta(days=364), "until": last}
-    asks = {}
-    for name, period in (("30 days", thirty), ("365 days", year)):
-        for level in ("account", "campaign", "adset", "ad"):
-            asks[f"{level}, {name}"] = Ask(level=level, limit=50, **period)
-        asks[f"ad by ROAS, {name}"] = Ask(level="ad", sort="roas", limit=50, **period)
-        asks[f"ad by click, {name}"] = Ask(level="ad", basis="click", limit=50, **period)
-        asks[f"ad, one account, {name}"] = Ask(level="ad", accounts=("act_7000007",), limit=50, **period)
-        asks[f"adset, one campaign, {name}"] = Ask(
-            level="adset", within=(Within("campaign", "2100070032"),), limit=50, **period
-        )
-        asks[f"campaign, text, {name}"] = Ask(level="campaign", text="campanha 3", limit=50, **period)
-    return asks
+    thirty = last - timedelta(days=32), last - timedelta(days=3)  # no edge on a block's
+    year = last - timedelta(days=364), last
+    found: dict[str, tuple[Ask, Asked]] = {}
+    for name, (since, until) in (("30 days", thirty), ("365 days", year)):
+        for page, ask in _asks(since, until).items():
+            found[f"{page}, {name}"] = ask, reports.report
+        account = Ask(level="account", since=since, until=until)
+        for function in (reports.daily, reports.funnel, reports.times):
+            found[f"{function.__name__}, {name}"] = account, function
+    return found
 
 
-async def ask_all(conninfo: str, filled: Filled, rounds: int) -> dict[str, Timing]:
-    """Each page's times; and of the series beside it."""
-    db = Database(conninfo)
+def _asks(since: date, until: date) -> dict[str, Ask]:
+    def ask(level: Level, **more: Any) -> Ask:
+        return Ask(level=level, since=since, until=until, limit=50, **more)
+
+    return {
+        "account": ask("account"),
+        "campaign": ask("campaign"),
+        "adset": ask("adset"),
+        "ad": ask("ad"),
+        "campaign, compared": ask("campaign", compare=True),
+        "ad by ROAS": ask("ad", sort="roas"),
+        "ad by profit": ask("ad", sort="profit"),
+        "ad by CTR": ask("ad", sort="ctr"),
+        "ad by click": ask("ad", basis="click"),
+        "ad, one account": ask("ad", accounts=("act_7000007",)),
+        "adset, one campaign": ask("adset", within=(Within("campaign", "2100070032"),)),
+        "campaign, text": ask("campaign", text="campanha 3"),
+        "ad, text": ask("ad", text="anúncio 3"),
+        "ad, active": ask("ad", statuses=("active",)),
+    }
+
+
+async def timed(running: Cluster, filled: Filled, ask: Ask, function: Asked, rounds: int) -> Timing:
+    """Server time from the transaction's begin to its end."""
+    db = Database(running.conninfo)
     await db.open()
+    times, answer, cpu = [], None, 0.0
+    gc.collect()
     try:
-        found = {}
-        for name, ask in pages(filled.last).items():
-            found[name] = await timed(db, filled, ask, reports.report, rounds)
-        for name, ask in pages(filled.last).items():
-            if name.startswith("account,"):
-                for function in (reports.daily, reports.funnel, reports.times):
-                    found[f"{function.__name__}, {name.partition(', ')[2]}"] = await timed(
-                        db, filled, ask, function, rounds
-                    )
-        return found
+        for place in range(rounds + 2):
+            if place == 2:
+                cpu = cpu_s(running.pid)
+            began = time.perf_counter()
+            async with db.tenant(filled.organization_id) as conn:
+                answer = await function(conn, filled.organization_id, ask, await clock(conn))
+            times.append((time.perf_counter() - began) * 1000)
+        cpu_ms = (cpu_s(running.pid) - cpu) / rounds * 1000
     finally:
         await db.close()
-
-
-async def timed(
-    db: Database, filled: Filled, ask: Ask, function: Callable[..., Awaitable[Any]], rounds: int
-) -> Timing:
-    """Server time from the transaction's begin to its end."""
-    times, answer = [], None
-    gc.collect()
-    for _ in range(rounds + 2):
-        began = time.perf_counter()
-        async with db.tenant(filled.organization_id) as conn:
-            answer = await function(conn, filled.organization_id, ask, await clock(conn))
-        times.append((time.perf_counter() - began) * 1000)
     warm = sorted(times[2:])
-    rows = len(answer.rows) if isinstance(answer, reports.Report) else 0
-    count = answer.count if isinstance(answer, reports.Report) else 0
-    return Timing(warm[len(warm) // 2], warm[min(int(len(warm) * 0.95), len(warm) - 1)], rows, count)
+    p50, p95 = warm[len(warm) // 2], warm[min(int(len(warm) * 0.95), len(warm) - 1)]
+    rows, count = (len(answer.rows), answer.count) if isinstance(answer, reports.Report) else (0, 0)
+    return Timing(times[0], cpu_ms, p50, p95, rows, count)

@@ -299,7 +299,11 @@ class Truth:
 
     def key(self, ad: dict[str, Any], level: str) -> str:
         names = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id", "ad": "meta_ad_id"}
-        return f"act_{ad['meta_account_id']}" if level == "account" else ad[names[level]]
+        return f"act_{ad['meta_account_id']}" if level == "account" else ad[names[level]] or ""
+
+    def account_of(self, level: str, key: str) -> str:
+        """The account of a row."""
+        return next(f"act_{ad['meta_account_id']}" for ad in self.ads.values() if self.key(ad, level) == key)
 
     def account(self, ad: dict[str, Any]) -> dict[str, Any] | None:
         return next(

@@ -65,11 +65,15 @@ def written_tables(source: str) -> set[str]:
 
 
 def declared_tables(statements: list[str]) -> set[str]:
-    return {
-        table
-        for text in statements
-        for table in re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?([a-z_]+)", text)
-    }
+    """What the migrations made and did not drop later."""
+    tables: set[str] = set()
+    for text in statements:
+        for dropped, made in re.findall(
+            r"DROP TABLE ([a-z_, ]+);|CREATE TABLE (?:IF NOT EXISTS )?([a-z_]+)", text
+        ):
+            tables -= {*dropped.split(", ")}
+            tables |= {made} - {""}
+    return tables
 
 
 def documented_writers(schema: str) -> dict[str, str]:

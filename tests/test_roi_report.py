@@ -1,7 +1,9 @@
 """The report agrees to the cent with an independent calculation over the raw rows, at every level, by both dates."""
 
+import asyncio
+import random
 from collections import defaultdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from typing import Any
@@ -10,8 +12,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from tests.roi_world import CENT, SINCE, UNTIL, Truth, make_world
+from tests.roi_world import CENT, SINCE, UNTIL, Truth, make_world, spend
 from whatrack.db import Database
+from whatrack.enrichment import catalog
+from whatrack.enrichment.catalog import CatalogAd
 from whatrack.insights import rollups
 from whatrack.roi import facts, hours, metrics
 from whatrack.roi.answers import Report
@@ -248,6 +252,49 @@ async def test_an_account_in_another_currency_also_tells_what_it_spent_in_its_ow
         assert (alone.currency, some.totals.own_spend) == ("BRL", None)
 
 
+@pytest.mark.parametrize("more", [0, 600, 21_000], ids=["few", "many", "most"])
+async def test_a_filter_leaves_the_same_sums_however_much_it_leaves(db: Database, more: int):
+    """Few ads' tickets are looked up, of many the sums are read, and most are not even named: by any way, the truth."""
+    world = await make_world(db, seed=22)
+    await follow(db)
+    async with db.system() as conn:
+        await conn.execute(
+            """INSERT INTO meta_ads (organization_id, meta_ad_id, name, meta_ad_set_id, meta_ad_set_name, meta_campaign_id, meta_campaign_name,
+               meta_account_id, fetched_at) SELECT %s, 'x' || n, 'Anúncio', 's' || n, 'Conjunto s', 'c' || n, 'Campanha c', '1', now()
+               FROM generate_series(1, %s) AS n""",
+            [world.shop.id, more],
+        )
+    truth = await Truth.of(db, world.shop.id)
+    since, until = PERIODS[0]
+    texts: dict[Level, str] = {"campaign": "campanha c", "adset": "CONJUNTO", "ad": "anúncio"}
+    for level, text in texts.items():
+        for accounts in ((), ("act_1", "act_2")):
+            ask = Ask(
+                level=level,
+                since=since,
+                until=until,
+                text=text,
+                accounts=accounts,
+                spent_only=False,
+                limit=1000,
+            )
+            async with db.tenant(world.shop.id) as conn:
+                answer = await report(conn, world.shop.id, ask, NOW)
+            expected: dict[Any, Any] = defaultdict(dict)
+            for sums in (truth.spent(level, since, until), truth.told(level, since, until, "sale")):
+                for (kind, key), numbers in sums.items():
+                    if kind == level and (not accounts or truth.account_of(level, key) in accounts):
+                        expected[kind, key] |= numbers
+            rows = found(answer)
+            for place in {*expected, *rows}:
+                assert_same(rows.get(place, defaultdict(int)), expected[place], (level, accounts, place))
+            for name in THEIRS:
+                assert getattr(answer.totals.amounts, name) == sum(row[name] or 0 for row in rows.values()), (
+                    level,
+                    name,
+                )
+
+
 async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
     world = await make_world(db, seed=15, rules=False)
     since, until = PERIODS[0]
@@ -269,32 +316,114 @@ async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
 
 async def test_roll_ups_are_the_raw_sums(db: Database):
     world = await make_world(db, seed=16, tickets=0)
-    async with db.tenant(world.shop.id) as conn:
-        raw = await (
-            await conn.execute(
-                "SELECT account_ref, day, ad_ref, spend, impressions, meta_purchase_value FROM meta_ad_insights_daily"
-            )
-        ).fetchall()
-        days = await (
-            await conn.execute(
-                "SELECT account_ref, day, spend, impressions, meta_purchase_value FROM insight_account_days"
-            )
-        ).fetchall()
-        blocks = await (
-            await conn.execute(
-                "SELECT account_ref, size, block, ad_ref, spend, impressions, meta_purchase_value FROM insight_ad_blocks"
-            )
-        ).fetchall()
 
-    by_day: Any = defaultdict(lambda: [0, 0, 0])
-    by_block: Any = defaultdict(lambda: [0, 0, 0])
-    for account, day, ad, *numbers in raw:
-        for place, number in enumerate(numbers):
-            by_day[account, day][place] += number
-            for size in rollups.SIZES:
-                by_block[account, size, rollups.number(day) // size, ad][place] += number
-    assert {(account, day): numbers for account, day, *numbers in days} == by_day
-    assert {(account, size, block, ad): numbers for account, size, block, ad, *numbers in blocks} == by_block
+    assert await blocks(db, world.shop.id) == await expected_blocks(db, world.shop.id)
+
+
+async def test_an_ad_that_moves_takes_its_past_with_it_at_once(db: Database):
+    """Its days, its tickets and every past number, in the transaction that says so; also while rows of its account are replaced."""
+    world = await make_world(db, seed=19)
+    await follow(db)
+    moves = (
+        [moved("100", "act_1", "c1-1", "s1-0"), moved("200", "act_2", "c1-0", None)],
+        [moved("101", "act_1", None, None), moved("301", "act_3", "c3-0", "s3-0")],
+        [moved("999", "act_999", "c1-0", "s1-1"), moved("100", "act_1", "c1-0", "s1-1")],
+    )
+    for ads in moves:
+        async with db.tenant(world.shop.id) as conn:
+            await catalog.put(conn, world.shop.id, ads)
+        assert await blocks(db, world.shop.id) == await expected_blocks(db, world.shop.id)
+        for followed in (False, True):
+            if followed:
+                await follow(db)
+            for level in ("campaign", "adset"):
+                await assert_rows_are_the_truth(
+                    db,
+                    world.shop.id,
+                    Ask(level=level, since=SINCE, until=UNTIL, spent_only=False, limit=1000),
+                )
+
+
+def moved(ad: str, account: str, campaign: str | None, adset: str | None) -> CatalogAd:
+    return CatalogAd(
+        ad,
+        f"Anúncio {ad}",
+        "ACTIVE",
+        adset,
+        f"Conjunto {adset}",
+        campaign,
+        f"Campanha {campaign}",
+        account[4:],
+    )
+
+
+async def assert_rows_are_the_truth(db: Database, organization: UUID, ask: Ask) -> None:
+    truth = await Truth.of(db, organization)
+    async with db.tenant(organization) as conn:
+        rows = found(await report(conn, organization, ask, NOW))
+    expected: dict[Any, Any] = defaultdict(dict)
+    for sums in (
+        truth.spent(ask.level, ask.since, ask.until),
+        truth.told(ask.level, ask.since, ask.until, ask.basis),
+    ):
+        for place, numbers in sums.items():
+            expected[place] |= numbers
+    for place in {*expected, *rows}:
+        assert_same(rows.get(place, defaultdict(int)), expected[place], (ask, place))
+
+
+async def test_rows_that_are_replaced_while_their_ads_move_are_summed_by_what_they_belong_to(db: Database):
+    """Either may come first: each waits for the other, and none is overlooked."""
+    world = await make_world(db, seed=20, tickets=0)
+    chance = random.Random(20)
+
+    async def restate() -> None:
+        for start in range(0, 60, 7):
+            async with db.tenant(world.shop.id) as conn:
+                since = SINCE + timedelta(days=start)
+                await spend(conn, world, "act_1", since, since + timedelta(days=9), chance)
+
+    async def move() -> None:
+        for place in range(12):
+            async with db.tenant(world.shop.id) as conn:
+                ads = [
+                    moved(f"10{ad}", "act_1", f"c1-{(place + ad) % 3}", f"s1-{(place * ad) % 5}")
+                    for ad in range(4)
+                ]
+                await catalog.put(conn, world.shop.id, ads)
+
+    await asyncio.gather(restate(), move())
+
+    assert await blocks(db, world.shop.id) == await expected_blocks(db, world.shop.id)
+
+
+async def blocks(db: Database, organization: UUID) -> dict[Any, Any]:
+    """Every roll-up: (level, account, size, block, key) → the ads' days in it, spend, impressions, purchases' value."""
+    async with db.tenant(organization) as conn:
+        rows = await (
+            await conn.execute(
+                """SELECT level, account_ref, size, block, key, days, spend, impressions, meta_purchase_value FROM insight_blocks
+                   UNION ALL SELECT 3, account_ref, size, block, ad_ref::text, days, spend, impressions, meta_purchase_value
+                   FROM insight_ad_blocks"""
+            )
+        ).fetchall()
+    return {tuple(row[:5]): list(row[5:]) for row in rows}
+
+
+async def expected_blocks(db: Database, organization: UUID) -> dict[Any, Any]:
+    """The same from the rows of the days, one by one, and from the catalog as it is now."""
+    truth = await Truth.of(db, organization)
+    found: Any = defaultdict(lambda: [0] * 4)
+    for row in truth.rows["meta_ad_insights_daily"]:
+        ad = truth.by_ref[row["ad_ref"]]
+        keys = ("", ad["meta_campaign_id"] or "", ad["meta_ad_set_id"] or "", str(row["ad_ref"]))
+        numbers = (1, row["spend"], row["impressions"], row["meta_purchase_value"])
+        for level, key in enumerate(keys):
+            for size in rollups.SIZES if level == 3 else (1, *rollups.SIZES):
+                into = found[level, row["account_ref"], size, rollups.number(row["day"]) // size, key]
+                for place, number in enumerate(numbers):
+                    into[place] += number
+    return dict(found)
 
 
 async def test_a_change_of_many_tickets_is_followed_piece_by_piece(db: Database):
@@ -357,7 +486,7 @@ async def sums(db: Database, organization: UUID) -> dict[Any, Any]:
     """Every sum of tickets that is not of nothing."""
     async with db.tenant(organization) as conn:
         rows = await (await conn.execute("SELECT * FROM roi_ticket_sums")).fetchall()
-    return {tuple(row[1:8]): list(row[8:]) for row in rows if any(row[8:])}
+    return {tuple(row[1:9]): list(row[9:]) for row in rows if any(row[9:])}
 
 
 def expected_sums(tickets: list[Any]) -> dict[Any, Any]:
@@ -377,6 +506,8 @@ def expected_sums(tickets: list[Any]) -> dict[Any, Any]:
         won,
         value,
         currency,
+        campaign,
+        ad_set,
     ) in tickets:
         count = [1, conversation, conversation and clid, 0, 0, 0, 0]
         sale = [0, 0, 0, 0, 1, value is None, value or 0]
@@ -399,7 +530,8 @@ def expected_sums(tickets: list[Any]) -> dict[Any, Any]:
                     block = (at - hours.EPOCH) // hours.HOUR // size
                     place = (by_click, level, size, block, (account if level else -1) if account else 0)
                     kind = ad if level == 2 or not account else 0
-                    into = found[(*place, kind, currency)]
+                    key = {3: campaign, 4: ad_set}.get(level, "")
+                    into = found[(*place, kind, key, currency)]
                     for index, number in enumerate(numbers):
                         into[index] += int(number)
     return {place: numbers for place, numbers in found.items() if any(numbers)}

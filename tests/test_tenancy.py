@@ -96,10 +96,10 @@ SITE_ROWS = (
     b"""INSERT INTO insight_accounts (organization_id, account_id) VALUES (%(organization)s, %(id)s)""",
     b"""INSERT INTO insight_days (organization_id, account_id, day) VALUES (%(organization)s, %(id)s, '2026-11-01')""",
     b"""INSERT INTO meta_ad_insights_daily VALUES (%(organization)s, 1, '2026-11-01', 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)""",
-    b"""INSERT INTO insight_account_days VALUES (%(organization)s, 1, '2026-11-01', 1, 1, 1, 1, 1, 1, 1, 1)""",
-    b"""INSERT INTO insight_ad_blocks VALUES (%(organization)s, 1, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)""",
+    b"""INSERT INTO insight_ad_blocks VALUES (%(organization)s, 1, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)""",
+    b"""INSERT INTO insight_blocks VALUES (%(organization)s, 1, 1, 4, 1, '1', 1, 1, 1, 1, 1, 1, 1, 1, 1)""",
     b"""INSERT INTO roi_tickets SELECT * FROM ticket_facts WHERE organization_id = %(organization)s LIMIT 1""",
-    b"""INSERT INTO roi_ticket_sums VALUES (%(organization)s, false, 0, 1, 1, 0, -1, 'BRL', 1, 0, 0, 0, 0, 0, 0)""",
+    b"""INSERT INTO roi_ticket_sums VALUES (%(organization)s, false, 0, 1, 1, 0, -1, '', 'BRL', 1, 0, 0, 0, 0, 0, 0)""",
     b"""INSERT INTO cost_settings (organization_id, id, kind, created_at, actor) VALUES (%(organization)s, %(id)s, 'fee', now(), 'system')""",
     b"""INSERT INTO fx_rates VALUES (%(organization)s, 'USD', 'BRL', '2026-11-01', 5, 'entered', now(), 'system')""",
     b"""INSERT INTO report_links (organization_id, id, token_hash, title, question, created_by, expires_at)

@@ -63,7 +63,8 @@ FROM unnest(%(ads)s::text[], %(reasons)s::text[], %(ats)s::timestamptz[]) AS n (
 WHERE l.organization_id = %(organization)s AND l.meta_ad_id = n.ad
 """
 FOUND: LiteralString = "DELETE FROM meta_ad_lookups WHERE organization_id = %s AND meta_ad_id = ANY(%s)"
-# In two steps, because an upsert takes a new ref even of what is there.
+# In two steps, because an upsert takes a new ref even of what is there. New ads first: where an ad that is known moves, its
+# account's sums are locked (0017_ad_parents.sql), and nobody may wait for an ad after that.
 PUT_KNOWN: LiteralString = """
 WITH told AS (
     SELECT * FROM unnest(%(id)s::text[], %(name)s::text[], %(status)s::text[], %(ad_set_id)s::text[], %(ad_set_name)s::text[],
@@ -213,8 +214,8 @@ async def put(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd])
     """Write ads as they are called today."""
     if ads:
         columns = {name: [getattr(ad, name) for ad in ads] for name in CatalogAd.__struct_fields__}
-        await conn.execute(PUT_KNOWN, {**columns, "organization": organization_id})
         await conn.execute(PUT_NEW, {**columns, "organization": organization_id})
+        await conn.execute(PUT_KNOWN, {**columns, "organization": organization_id})
 
 
 async def seen(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:
@@ -222,8 +223,8 @@ async def seen(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]
     if ads:
         columns = {name: [getattr(ad, name) for ad in ads] for name in CatalogAd.__struct_fields__}
         values = {**columns, "organization": organization_id, "fresh": FRESH}
-        await conn.execute(RENAMED, values)
         await conn.execute(FIRST_SEEN, values)
+        await conn.execute(RENAMED, values)
 
 
 async def of_account(conn: Connection, organization_id: UUID, account_id: str) -> list[str]:

@@ -17,9 +17,19 @@ NO_RATE: LiteralString = """NOT EXISTS (SELECT FROM fx_rates x WHERE x.organizat
     AND x.into_currency = %(currency)s AND x.day = {day})"""
 WITHOUT_RATE: LiteralString = f"""WITH {SCOPE}, {MARKED}, spent AS (
     SELECT p.account_ref, d.ad_ref, p.currency, sum(d.spend) AS spend
-    FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_first)s::date[], %(f_last)s::date[]) AS p (account_ref, currency, first, last)
-    JOIN meta_ad_insights_daily d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last
-    WHERE {{no_rate_of_spend}} GROUP BY 1, 2, 3
+    FROM (
+        SELECT account_ref, currency, first + n AS day
+        FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_first)s::date[], %(f_last)s::date[]) AS f (account_ref, currency, first, last)
+        CROSS JOIN LATERAL generate_series(0, last - first) AS n
+        EXCEPT ALL
+        SELECT f.account_ref, f.currency, r.day
+        FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_first)s::date[], %(f_last)s::date[]) AS f (account_ref, currency, first, last)
+        JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = f.currency AND r.into_currency = %(currency)s
+            AND r.day BETWEEN f.first AND f.last
+    ) AS p
+    CROSS JOIN LATERAL (SELECT * FROM meta_ad_insights_daily d WHERE d.organization_id = %(organization)s AND d.account_ref = p.account_ref
+        AND d.day = p.day OFFSET 0) AS d
+    GROUP BY 1, 2, 3
 ), told AS (
     SELECT f.ad_ref, f.account_ref, f.currency, f.{{sale_at}} AS at, f.w * f.value AS revenue, 0 AS refunds FROM {FACTS}
     WHERE f.won_at IS NOT NULL AND f.{{sale_at}} >= %(lo)s AND f.{{sale_at}} < %(hi)s AND f.currency <> %(currency)s AND {{no_rate_of_sale}}
@@ -48,7 +58,6 @@ async def find(conn: Connection, about: Scope, ask: Ask) -> dict[tuple[str, str]
     statement = WITHOUT_RATE.format(
         sale_at="touched_at" if by_click else "won_at",
         refund_at="f.touched_at" if by_click else REFUND_AT,
-        no_rate_of_spend=NO_RATE.format(currency="p.currency", day="d.day"),
         no_rate_of_sale=NO_RATE.format(currency="f.currency", day="(f.won_at AT TIME ZONE %(zone)s)::date"),
         no_rate_of_refund=NO_RATE.format(
             currency="r.currency", day="(r.refunded_at AT TIME ZONE %(zone)s)::date"

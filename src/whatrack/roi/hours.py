@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from whatrack.insights import rollups
 from whatrack.roi.facts import SIZES
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -50,12 +49,7 @@ def split(
         place = bisect_right(bounds, begin), bisect_right(starts, begin)
         found = [
             Piece(*block, *place)
-            for block in rollups.blocks(
-                -((EPOCH - begin) // HOUR),
-                (end - EPOCH) // HOUR - 1,
-                tuple(size for size in SIZES[level] if size > 1),
-            )
-            if block[0] in SIZES[level]
+            for block in _whole(-((EPOCH - begin) // HOUR), (end - EPOCH) // HOUR, SIZES[level])
         ]
         pieces += found
         at = begin
@@ -64,6 +58,21 @@ def split(
             at = piece.ends
         rest.append((at, end))
     return pieces, _joined(rest)
+
+
+def _whole(begin: int, end: int, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
+    """The aligned blocks that lie within these hours, the largest first: (size, first, last), in order of time."""
+    if begin >= end or not sizes:
+        return []
+    size, *smaller = sizes
+    first, last = -(-begin // size), end // size - 1
+    if first > last:
+        return _whole(begin, end, smaller)
+    return [
+        *_whole(begin, first * size, smaller),
+        (size, first, last),
+        *_whole((last + 1) * size, end, smaller),
+    ]
 
 
 def _joined(ranges: Sequence[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:

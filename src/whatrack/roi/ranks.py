@@ -11,28 +11,48 @@ from typing import Any, LiteralString
 import msgspec
 
 from whatrack.db import Connection
-from whatrack.roi.events import BLOCKS, BY_CLICK, BY_SALE, COLUMNS_OF_EVENTS, EVENTS, MARKED, UNION
+from whatrack.roi.events import (
+    BLOCKS,
+    BY_CLICK,
+    BY_SALE,
+    COLUMNS_OF_EVENTS,
+    EACH_AD,
+    EVENTS,
+    MARKED,
+    UNION,
+    keyed,
+)
 from whatrack.roi.sums import (
+    ABROAD,
     ALLOWED,
     ALLOWED_KEYS,
     DOWN,
     EVERYTHING,
     NAMES,
     NO_MORE,
+    OF_AD_BLOCKS,
+    OF_AD_DAYS,
+    OF_BLOCKS,
+    OF_CATALOG,
     ONLY_ALLOWED,
     ORDERS,
+    SPEND_AT_RATE,
     UP,
+    VALUE_AT_RATE,
 )
 
-# A number of the order → how one row of blocks or days has it; {x}: that row, p: its piece of the period.
+# A number of the order → how one row of blocks or days has it; x: that row, p: its piece of the period.
 SPENT: dict[str, LiteralString] = {
-    "spend": "x.spend::float8", "gross": "x.spend::float8 * p.factor", "impressions": "x.impressions::float8", "clicks": "x.clicks::float8",
-    "link_clicks": "x.link_clicks::float8", "meta_conversations": "x.conversations::float8", "meta_leads": "x.meta_leads::float8",
-    "meta_purchases": "x.meta_purchases::float8", "meta_purchase_value": "x.meta_purchase_value::float8",
+    "spend": "p.sign * x.spend::float8", "gross": "p.sign * x.spend::float8 * p.factor", "impressions": "p.sign * x.impressions::float8",
+    "clicks": "p.sign * x.clicks::float8", "link_clicks": "p.sign * x.link_clicks::float8", "meta_conversations": "p.sign * x.conversations::float8",
+    "meta_leads": "p.sign * x.meta_leads::float8", "meta_purchases": "p.sign * x.meta_purchases::float8",
+    "meta_purchase_value": "p.sign * x.meta_purchase_value::float8",
 }  # fmt: skip
-CONVERTED: dict[str, LiteralString] = SPENT | {
-    "spend": "round(x.spend * r.rate * p.scale)::float8", "gross": "round(x.spend * r.rate * p.scale)::float8 * p.factor",
-    "meta_purchase_value": "round(x.meta_purchase_value * r.rate * p.scale)::float8",
+MONEY = ("spend", "gross", "meta_purchase_value")
+CONVERTED: dict[str, LiteralString] = {
+    "spend": f"({SPEND_AT_RATE})::float8", "gross": f"({SPEND_AT_RATE})::float8 * p.factor", "impressions": "x.impressions::float8",
+    "clicks": "x.clicks::float8", "link_clicks": "x.link_clicks::float8", "meta_conversations": "x.conversations::float8",
+    "meta_leads": "x.meta_leads::float8", "meta_purchases": "x.meta_purchases::float8", "meta_purchase_value": f"({VALUE_AT_RATE})::float8",
 }  # fmt: skip
 # … and how one event has it.
 COST_OF: LiteralString = "width_bucket(e.sold_at, %(cost_starts)s::timestamptz[]) + 1"
@@ -57,39 +77,30 @@ PLACES: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(begins)s::timestamptz[], %(ends)s::timestamptz[], %(in_scope)s::bool[]) AS acc (ref, begins, ends, in_scope)
     WHERE in_scope
 )"""
-# found: rows of spend. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
-PARTS: LiteralString = """
-    SELECT x.ad_ref, {spent}, 1::float8 AS found, NULL::float8 AS unrated, NULL::float8 AS told
-    FROM unnest(%(b_account)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_factor)s::float8[])
-        AS p (account_ref, size, first, last, factor)
-    JOIN insight_ad_blocks x ON x.organization_id = %(organization)s AND x.account_ref = p.account_ref AND x.size = p.size
-        AND x.block BETWEEN p.first AND p.last
+# found: days of ads with a row. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
+FOUND: LiteralString = "(p.sign * x.days)::float8"
+OF_AD: LiteralString = f"""
+    SELECT x.ad_ref AS key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS}
     UNION ALL
-    SELECT x.ad_ref, {spent}, 1, NULL, NULL
-    FROM unnest(%(d_account)s::int[], %(d_first)s::date[], %(d_last)s::date[], %(d_factor)s::float8[]) AS p (account_ref, first, last, factor)
-    JOIN meta_ad_insights_daily x ON x.organization_id = %(organization)s AND x.account_ref = p.account_ref AND x.day BETWEEN p.first AND p.last
-    UNION ALL
-    SELECT x.ad_ref, {converted}, 1, CASE WHEN r.rate IS NULL THEN x.impressions END, NULL
-    FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_scale)s::numeric[], %(f_first)s::date[], %(f_last)s::date[], %(f_factor)s::float8[])
-        AS p (account_ref, currency, scale, first, last, factor)
-    JOIN meta_ad_insights_daily x ON x.organization_id = %(organization)s AND x.account_ref = p.account_ref AND x.day BETWEEN p.first AND p.last
-    LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = x.day
-    UNION ALL
-    SELECT e.ad_ref, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    SELECT x.ad_ref, {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS}"""  # noqa: S608 - constants only
+OF_PARENT: LiteralString = f"""
+    SELECT x.key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS}"""  # noqa: S608 - constants only
+FROM_ABROAD: LiteralString = f"""
+    SELECT x.ad_ref, {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
+    FROM {ABROAD}"""  # noqa: S608 - constants only
+OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="ad.ad_ref")
+PARENTS_ABROAD: LiteralString = f"""
+    SELECT coalesce(m.{{parent}}, ''), {{names}} FROM (SELECT ad_ref, {{added}} FROM ({{abroad}}) AS part GROUP BY 1) AS ad
+    {OF_THAT_AD}"""  # noqa: S608 - constants only
+OF_TICKETS: LiteralString = """
+    SELECT e.{key}, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
     FROM ({events}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
     UNION ALL
-    SELECT s.ad_ref, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
+    SELECT s.{key}, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
     {of_blocks} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""
-SUMMED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
-OF_ADS: LiteralString = """
-grouped AS MATERIALIZED (SELECT ad_ref AS key, {summed} FROM ({parts}) AS part {allowed} GROUP BY 1 {having})"""
-OF_PARENTS: LiteralString = """
-by_ad AS (SELECT ad_ref, {summed} FROM ({parts}) AS part GROUP BY 1),
-grouped AS MATERIALIZED (
-    SELECT * FROM (SELECT coalesce(m.{parent}, '') AS key, {summed}
-        FROM by_ad JOIN (SELECT ref, {parent} FROM meta_ads WHERE organization_id = %(organization)s OFFSET 0) AS m ON m.ref = by_ad.ad_ref
-        GROUP BY 1 {having}) AS parents {allowed}
-)"""
+ADDED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
+GROUPED: LiteralString = """
+grouped AS MATERIALIZED (SELECT key, {summed} FROM ({parts}) AS part {allowed} GROUP BY 1 {having})"""
 PARENTS: dict[str, LiteralString] = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id"}
 ANY_ROW: LiteralString = "HAVING sum(found) > 0 OR sum(told) <> 0"
 SPENT_ONLY: LiteralString = (
@@ -100,12 +111,10 @@ WITH {places}, {allowing} {marked}, {grouped}
 SELECT (SELECT count(*) FROM grouped), ARRAY(SELECT g.key::text FROM grouped g {names}
     ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s)
 """
-ADS: LiteralString = """{allowing}
-SELECT m.ref FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.meta_account_id = ANY(%(digits)s) {allowed} LIMIT %(most)s
+ADS: LiteralString = """
+SELECT m.ref, ({key})::text FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.meta_account_id = ANY(%(digits)s) LIMIT %(most)s
 """
-ALLOWING: LiteralString = "WITH {} nothing AS (SELECT 1)"
-ADS_ALLOWED: LiteralString = "AND {} IN (SELECT key FROM allowed)"
-ALLOWED_ADS: LiteralString = "WHERE ad_ref IN (SELECT key FROM allowed)"
+ALLOWED_ROWS: LiteralString = "WITH {} nothing AS (SELECT 1) SELECT key::text FROM allowed LIMIT %(most)s"
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -120,24 +129,12 @@ class Ranking(msgspec.Struct, frozen=True):
 
     def text(self) -> LiteralString:
         """The whole statement."""
-        order = ORDERS[self.sort]
-        needed = [name for name in (*SPENT, *TOLD) if name == "spend" or f"g.{name}" in WORDS[self.sort]]
-        parts = PARTS.format(
-            spent=_each(SPENT, needed),
-            converted=_each(CONVERTED, needed),
-            told=_each(TOLD, needed),
-            events=UNION.join(events for events, _ in EVENTS[self.by_click]),
-            columns=COLUMNS_OF_EVENTS,
-            blocks=_each(SUMMED_TOLD, needed),
-            of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),
-        )
-        shape = OF_ADS if self.level == "ad" else OF_PARENTS
-        grouped = shape.format(
-            summed=SUMMED.format(numbers=_sums(needed)),
-            parts=parts,
-            parent=PARENTS.get(self.level, EVERYTHING),
+        needed = self._needed()
+        grouped = GROUPED.format(
+            summed=ADDED.format(numbers=NEXT.join([_sum(name) for name in needed])),
+            parts=UNION.join([self._spent(needed), self._abroad(needed), self._told(needed)]),
+            allowed=ONLY_ALLOWED if self.filtered else EVERYTHING,
             having=SPENT_ONLY if self.spent_only else ANY_ROW,
-            allowed=self._only(),
         )
         return PAGE.format(
             places=PLACES,
@@ -145,29 +142,47 @@ class Ranking(msgspec.Struct, frozen=True):
             marked=MARKED,
             grouped=grouped,
             names=NAMES[self.level] if self.sort == "name" else NO_MORE,
-            order=order,
+            order=ORDERS[self.sort],
             direction=DOWN if self.descending else UP,
         )
 
-    def ads(self) -> LiteralString:
-        """Which ads the filters leave: a statement of its own."""
-        if not self.filtered:
-            return ADS.format(allowing=EVERYTHING, allowed=EVERYTHING)
-        return ADS.format(
-            allowing=ALLOWING.format(self._allowing()),
-            allowed=ADS_ALLOWED.format(ALLOWED_KEYS[self.level][0]),
+    @property
+    def taxed(self) -> bool:
+        """Whether the order depends on the tax, so that the period is to be cut where that changes."""
+        return "gross" in self._needed()
+
+    def _needed(self) -> list[str]:
+        return [name for name in (*SPENT, *TOLD) if name == "spend" or f"g.{name}" in WORDS[self.sort]]
+
+    def _spent(self, needed: Sequence[str]) -> LiteralString:
+        of_rows = OF_AD if self.level == "ad" else OF_PARENT
+        return of_rows.format(spent=_each(SPENT, needed), found=NOT_IN_IT if self.spent_only else FOUND)
+
+    def _abroad(self, needed: Sequence[str]) -> LiteralString:
+        abroad = FROM_ABROAD.format(converted=_each(CONVERTED, needed))
+        if self.level == "ad":
+            return abroad
+        return PARENTS_ABROAD.format(
+            parent=PARENTS[self.level],
+            names=NEXT.join([NAMED[name] for name in (*needed, *BESIDE)]),
+            added=ADDED.format(numbers=NEXT.join([SUM.format(name=NAMED[name]) for name in needed])),
+            abroad=abroad,
         )
 
-    def _only(self) -> LiteralString:
-        if not self.filtered:
-            return EVERYTHING
-        return ALLOWED_ADS if self.level == "ad" else ONLY_ALLOWED
+    def _told(self, needed: Sequence[str]) -> LiteralString:
+        return OF_TICKETS.format(
+            key=EACH_AD if self.level == "ad" else KEY,
+            told=_each(TOLD, needed),
+            events=UNION.join(keyed(events, self.level) for events, _ in EVENTS[self.by_click]),
+            columns=COLUMNS_OF_EVENTS,
+            blocks=_each(SUMMED_TOLD, needed),
+            of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),
+        )
 
     def _allowing(self) -> LiteralString:
         if not self.filtered:
             return EVERYTHING
-        key, name = ALLOWED_KEYS[self.level]
-        return ALLOWED.format(key=key, name=name)
+        return ALLOWED[self.level]
 
 
 # Which numbers each order is of.
@@ -175,24 +190,28 @@ WORDS: dict[str, frozenset[str]] = {
     name: frozenset(re.findall(r"g\.\w+", order)) for name, order in ORDERS.items()
 }
 NEXT: LiteralString = ", "
+KEY: LiteralString = "key"
 AS: LiteralString = " AS "
 NAMED: dict[str, LiteralString] = {
     "spend": "spend", "gross": "gross", "impressions": "impressions", "clicks": "clicks", "link_clicks": "link_clicks",
     "meta_conversations": "meta_conversations", "meta_leads": "meta_leads", "meta_purchases": "meta_purchases",
     "meta_purchase_value": "meta_purchase_value", "conversations": "conversations", "with_clid": "with_clid", "leads": "leads",
     "qualified": "qualified", "sales": "sales", "valueless": "valueless", "revenue": "revenue", "refunds": "refunds",
-    "product_cost": "product_cost", "fees": "fees",
+    "product_cost": "product_cost", "fees": "fees", "found": "found", "unrated": "unrated", "told": "told",
 }  # fmt: skip
+BESIDE = ("found", "unrated", "told")
 SUM: LiteralString = "sum({name}) AS {name}"
-SUM_TOLD: LiteralString = "coalesce(sum({name}), 0) AS {name}"
+# Nothing is nought, but for money of days without a rate, which is not known.
+SUM_OR_0: LiteralString = "coalesce(sum({name}), 0) AS {name}"
+SUM_OF_MONEY: LiteralString = "coalesce(sum({name}), CASE WHEN sum(unrated) IS NULL THEN 0 END) AS {name}"
 
 
 def _each(how: dict[str, LiteralString], needed: Sequence[str]) -> LiteralString:
     return NEXT.join([how.get(name, NOT_IN_IT) + AS + NAMED[name] for name in needed])
 
 
-def _sums(needed: Sequence[str]) -> LiteralString:
-    return NEXT.join([(SUM_TOLD if name in TOLD else SUM).format(name=NAMED[name]) for name in needed])
+def _sum(name: str) -> LiteralString:
+    return (SUM_OF_MONEY if name in MONEY else SUM_OR_0).format(name=NAMED[name])
 
 
 async def page(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[list[str], int]:
@@ -202,7 +221,15 @@ async def page(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tu
     return keys, count
 
 
-async def ads(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> list[int] | None:
-    """The ads that the filters leave, of every period; None when there are more than so many."""
-    found = await (await conn.execute(ranking.ads(), {**values, "most": most + 1})).fetchall()
-    return [ref for (ref,) in found] if len(found) <= most else None
+async def keys(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> list[str] | None:
+    """The rows that the filters leave, of every period; None when there are more than so many."""
+    statement = ALLOWED_ROWS.format(ALLOWED[ranking.level])
+    found = await (await conn.execute(statement, {**values, "most": most + 1})).fetchall()
+    return [key for (key,) in found] if len(found) <= most else None
+
+
+async def ads(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> dict[int, str] | None:
+    """All ads of the accounts asked for, each with its row's key; None when there are more than so many."""
+    statement = ADS.format(key=ALLOWED_KEYS[ranking.level])
+    found = await (await conn.execute(statement, {**values, "most": most + 1})).fetchall()
+    return dict(found) if len(found) <= most else None

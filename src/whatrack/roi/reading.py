@@ -15,16 +15,18 @@ from whatrack.roi import costs as cost_rules
 from whatrack.roi import metrics, ranks, scope, sums
 from whatrack.roi.ask import Ask
 from whatrack.roi.metrics import Amounts
-from whatrack.roi.scope import Scope
+from whatrack.roi.scope import Account, Scope
 from whatrack.units import from_minor
 
-FEW_ADS = 20_000  # as many are named to the server one by one
+MOST = 20_000  # rows or ads: as many are named to the server one by one
+FEW_ADS = 500  # of as many the tickets are looked up one by one
 COUNTS = ("conversations", "with_clid", "leads", "qualified", "sales")
 ADS_OF: dict[str, LiteralString] = {
-    "ad": "SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND ref = ANY(%(keys)s::int[])",
-    "campaign": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s
+    "ad": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND meta_account_id = ANY(%(digits)s)
+        AND ref = ANY(%(keys)s::int[])""",
+    "campaign": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND meta_account_id = ANY(%(digits)s)
         AND (meta_campaign_id = ANY(%(keys)s) OR (meta_campaign_id IS NULL AND '' = ANY(%(keys)s)))""",
-    "adset": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s
+    "adset": """SELECT ref, meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND meta_account_id = ANY(%(digits)s)
         AND (meta_ad_set_id = ANY(%(keys)s) OR (meta_ad_set_id IS NULL AND '' = ANY(%(keys)s)))""",
 }
 
@@ -40,17 +42,30 @@ class Found(msgspec.Struct, frozen=True):
     unrated: int
 
 
+class Only(msgspec.Struct, frozen=True):
+    """Which rows are asked for, and of which ads they are. few: so few ads that their tickets are looked up one by one.
+
+    Where they are not few, the ads may be those in another currency alone: of the others the rows' keys say enough.
+    """
+
+    keys: list[str]
+    ads: list[int]
+    few: bool
+
+
 async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
     """A page of rows in their accounts' days, with everything else in the totals' days."""
     if ask.level == "account":
         found = await _read(conn, about, ask)
         return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found))
-    ads = await _few_ads(conn, about, ask)
-    if ads is not None or scope.is_filtered(ask):
-        found = await _read(conn, about, ask, ads=ads)
-        return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found, ads=ads))
+    only = await _left(conn, about, ask)
+    if only is not None or scope.is_filtered(ask):
+        found = await _read(conn, about, ask, only=only)
+        return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found, only=only))
     everything = await _of_accounts(conn, about, ask)
-    keys, count = await ranks.page(conn, _ranking(ask), scope.values(about, ask, summed=True))
+    ranking = _ranking(ask)
+    values = scope.values(about, ask, summed=True, taxed=ranking.taxed)
+    keys, count = await ranks.page(conn, ranking, values)
     rows = await _shown(conn, about, ask, keys)
     unrated = everything.unrated + sum(row[2] for row in rows)
     return msgspec.structs.replace(everything, rows=rows, count=count, unrated=unrated)
@@ -61,8 +76,8 @@ async def sums_of(conn: Connection, about: Scope, ask: Ask) -> Found:
     if not scope.is_filtered(ask):
         return await _of_accounts(conn, about, ask)
     one = msgspec.structs.replace(ask, limit=1, sort="spend")
-    ads = None if ask.level == "account" else await _few_ads(conn, about, ask)
-    return await _read(conn, about, one, zone=about.zone, ads=ads)
+    only = None if ask.level == "account" else await _left(conn, about, ask)
+    return await _read(conn, about, one, zone=about.zone, only=only)
 
 
 async def totals(conn: Connection, about: Scope, ask: Ask) -> Amounts:
@@ -79,21 +94,43 @@ async def _shown(
     conn: Connection, about: Scope, ask: Ask, keys: Sequence[str]
 ) -> list[tuple[str, Amounts, int]]:
     """The rows of these keys, in their order."""
-    values = {"organization": about.organization_id, "keys": list(keys)}
-    theirs = await (await conn.execute(ADS_OF[ask.level], values)).fetchall()
-    digits = {account for _, account in theirs}
+    theirs = await _ads_of(conn, about, ask, keys, about.asked)
+    digits = set(theirs.values())
     about = msgspec.structs.replace(
         about, asked=[account for account in about.asked if account.digits in digits]
     )
-    ads = [ref for ref, _ in theirs]
+    only = Only([*keys], [*theirs], few=len(theirs) <= FEW_ADS)
     wanted = msgspec.structs.replace(ask, offset=0, limit=max(len(keys), 1), sort="spend")
-    rows = {row[0]: row for row in (await _read(conn, about, wanted, ads=ads)).rows}
+    rows = {row[0]: row for row in (await _read(conn, about, wanted, only=only)).rows}
     return [rows[key] for key in keys]
 
 
-async def _few_ads(conn: Connection, about: Scope, ask: Ask) -> list[int] | None:
-    """The ads that the filters leave; None without a filter, or where they are many."""
-    return None if about.whole else await ranks.ads(conn, _ranking(ask), scope.values(about, ask), FEW_ADS)
+async def _left(conn: Connection, about: Scope, ask: Ask) -> Only | None:
+    """What the filters leave; None without a filter, or where it is much."""
+    if about.whole:
+        return None
+    ranking, values = _ranking(ask), scope.values(about, ask, spend=False)
+    if not scope.is_filtered(ask):
+        found = await ranks.ads(conn, ranking, values, MOST)
+        if found is None:
+            return None
+        return Only([*{*found.values()}], [*found], few=len(found) <= FEW_ADS)
+    keys = await ranks.keys(conn, ranking, values, MOST)
+    if keys is None:
+        return None
+    is_few = len(keys) <= FEW_ADS
+    abroad = [account for account in about.asked if account.currency != about.currency]
+    ads = await _ads_of(conn, about, ask, keys, about.asked if is_few else abroad)
+    return Only(keys, [*ads], few=is_few and len(ads) <= FEW_ADS)
+
+
+async def _ads_of(
+    conn: Connection, about: Scope, ask: Ask, keys: Sequence[str], accounts: Sequence[Account]
+) -> dict[int, str]:
+    """The ads of these rows, as far as they are in these accounts, each with its account."""
+    digits = [account.digits for account in accounts]
+    values = {"organization": about.organization_id, "keys": list(keys), "digits": digits}
+    return dict(await (await conn.execute(ADS_OF[ask.level], values)).fetchall())
 
 
 def _ranking(ask: Ask) -> ranks.Ranking:
@@ -114,20 +151,26 @@ async def _read(
     *,
     zone: str | None = None,
     spend: bool = True,
-    ads: list[int] | None = None,
+    only: Only | None = None,
 ) -> Found:
+    few = only is not None and only.few
     statement = sums.Statement(
         level=ask.level,
         by_click=ask.basis == "click",
         zones=scope.has_many_zones(about, zone),
         costs=bool(cost_rules.sale_costs(about.costs).starts),
-        filtered=ads is None and scope.is_filtered(ask),
+        filtered=only is None and scope.is_filtered(ask),
         spent_only=ask.spent_only,
         sort=ask.sort,
         descending=ask.descending,
-        of_ads=ads is not None,
+        of_ads=only is not None,
+        few=few,
     )
-    values = scope.values(about, ask, zone=zone, spend=spend, summed=ads is None) | {"ads": ads}
+    values = scope.values(about, ask, zone=zone, spend=spend, summed=not few)
+    if only is not None:
+        # As PostgreSQL writes an array: one by one, thousands take longer than their sums.
+        keys = "{" + ",".join(only.keys) + "}" if ask.level == "ad" else only.keys
+        values |= {"ads": only.ads, "keys": keys}
     return _found(about, await sums.read(conn, statement, values))
 
 
@@ -159,15 +202,15 @@ def _with_spend(ours: Amounts, spent: Amounts) -> Amounts:
 
 
 async def _whole(
-    conn: Connection, about: Scope, ask: Ask, found: Found, *, ads: list[int] | None = None
+    conn: Connection, about: Scope, ask: Ask, found: Found, *, only: Only | None = None
 ) -> Amounts:
     """Of what was read in the rows' days, the totals in the totals'."""
     if not about.zones_differ:
         return found.whole
     wanted = msgspec.structs.replace(ask, limit=1, offset=0, sort="spend")
-    if not scope.is_filtered(ask) and ads is None:  # the same tickets, in fewer rows
+    if not scope.is_filtered(ask) and only is None:  # the same tickets, in fewer rows
         wanted = msgspec.structs.replace(wanted, level="account")
-    counted = await _read(conn, about, wanted, zone=about.zone, spend=False, ads=ads)
+    counted = await _read(conn, about, wanted, zone=about.zone, spend=False, only=only)
     return _with_spend(counted.whole, found.total)
 
 

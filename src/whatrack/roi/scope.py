@@ -14,7 +14,7 @@ from whatrack.db import Connection
 from whatrack.errors import bad_value
 from whatrack.insights import rollups
 from whatrack.roi import costs as cost_rules
-from whatrack.roi import hours, periods
+from whatrack.roi import facts, hours, periods
 from whatrack.roi.ask import Ask, Status
 from whatrack.roi.costs import Cost
 from whatrack.tenants import organizations
@@ -138,9 +138,15 @@ def is_filtered(ask: Ask) -> bool:
 
 
 def values(
-    scope: Scope, ask: Ask, *, zone: str | None = None, spend: bool = True, summed: bool = False
+    scope: Scope,
+    ask: Ask,
+    *,
+    zone: str | None = None,
+    spend: bool = True,
+    summed: bool = False,
+    taxed: bool = True,
 ) -> dict[str, Any]:
-    """Everything that the statements of sums.py want. zone: take every account's days in this one. spend: or leave it out.
+    """Everything that the statements of sums.py want. zone: take every account's days in this one. spend, taxed: or leave it out.
 
     summed: tickets as sums of blocks, as far as they go; by click, sales are of no stretch of costs, so then not with several.
     """
@@ -153,7 +159,7 @@ def values(
     asked = {account.ref for account in scope.asked}
     sales = _sale_values(scope)
     starts = sales["cost_starts"]
-    level = 1 if ask.level == "account" else 2
+    level = facts.LEVELS[ask.level]
     return {
         "organization": scope.organization_id,
         "currency": scope.currency,
@@ -185,7 +191,8 @@ def values(
         **hours.values(
             cut.bounds, starts, level if summed and not (starts and ask.basis == "click") else None
         ),
-        **_spend_values(scope, ask, scope.asked if spend else []),
+        "blocks_level": rollups.LEVELS.get(ask.level),
+        **_spend_values(scope, ask, scope.asked if spend else [], taxed=taxed),
     }
 
 
@@ -206,37 +213,44 @@ def _sale_values(scope: Scope) -> dict[str, Any]:
     }
 
 
-def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account]) -> dict[str, Any]:
-    """The period of each account as blocks and days, cut where its tax changes; of those in other currencies as days alone."""
+def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account], *, taxed: bool) -> dict[str, Any]:
+    """The period of each account as blocks and days, cut where its tax changes; of those in other currencies as days alone.
+
+    Accounts with the same cuts are a group: its pieces are told once. taxed: or do not cut, where the tax does not matter.
+    """
     slots: dict[Decimal, int] = {}
-    whole: list[tuple[int, date, date, int]] = []
-    foreign: list[tuple[int, str, Decimal, date, date, int]] = []
+    groups: dict[tuple[tuple[date, date, int], ...], int] = {}
+    ours: list[tuple[int, int]] = []
+    foreign: list[tuple[Any, ...]] = []
+    special = {cost.ad_account_id for cost in scope.costs}
+    cuts: dict[str | None, tuple[tuple[date, date, int], ...]] = {}
     for account in accounts:
-        for part in cost_rules.tax_spans(scope.costs, account.ad_account_id, ask.since, ask.until):
-            slot = slots.setdefault(part.factor, len(slots))
-            if account.currency == scope.currency:
-                whole.append((account.ref, part.since, part.until, slot))
-            else:
-                scale = Decimal(10) ** (minor_digits(scope.currency) - minor_digits(account.currency))
-                foreign.append((account.ref, account.currency, scale, part.since, part.until, slot))
-    pieces = [
-        (ref, size, first, last, slot)
-        for ref, since, until, slot in whole
-        for size, first, last in rollups.blocks(rollups.number(since), rollups.number(until))
-    ]
+        its = account.ad_account_id if account.ad_account_id in special else None
+        if its not in cuts:
+            tax = cost_rules.tax_spans(scope.costs, account.ad_account_id, ask.since, ask.until)
+            cuts[its] = tuple(
+                (part.since, part.until, slots.setdefault(part.factor, len(slots))) for part in tax
+            )
+        cut = cuts[its]
+        if account.currency == scope.currency:
+            whole = cut if taxed else ((ask.since, ask.until, 0),)
+            ours.append((account.ref, groups.setdefault(whole, len(groups))))
+        else:
+            shift = minor_digits(scope.currency) - minor_digits(account.currency)
+            foreign += [(account.ref, account.currency, Decimal(10) ** shift, *part) for part in cut]
     factors = list(slots)
-    blocks = [(*piece, factors[piece[4]]) for piece in pieces if piece[1] > 1]
-    days = [
-        (ref, rollups.day_of(first), rollups.day_of(last), slot, factors[slot])
-        for ref, size, first, last, slot in pieces
-        if size == 1
+    spans = [(group, *span) for cut, group in groups.items() for span in cut]
+    pieces = [
+        (group, *piece, slot, factors[slot])
+        for group, since, until, slot in spans
+        for piece in rollups.blocks(rollups.number(since), rollups.number(until))
     ]
-    abroad = [(*piece, factors[piece[5]]) for piece in foreign]
+    abroad = [(*part, factors[part[5]]) for part in foreign]
     return {
         "factors": factors,
-        **_columns("a", ("account", "first", "last", "slot"), whole),
-        **_columns("b", ("account", "size", "first", "last", "slot", "factor"), blocks),
-        **_columns("d", ("account", "first", "last", "slot", "factor"), days),
+        **_columns("a", ("account", "group"), ours),
+        **_columns("g", ("group", "first", "last", "slot"), spans),
+        **_columns("b", ("group", "size", "first", "last", "sign", "slot", "factor"), pieces),
         **_columns("f", ("account", "currency", "scale", "first", "last", "slot", "factor"), abroad),
     }
 

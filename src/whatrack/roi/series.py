@@ -28,7 +28,15 @@ from whatrack.roi.events import (
 )
 from whatrack.roi.metrics import Amounts
 from whatrack.roi.scope import Scope
-from whatrack.roi.sums import ALLOWED, ALLOWED_ACCOUNTS, ALLOWED_KEYS, KEYS, SCOPE
+from whatrack.roi.sums import (
+    ABROAD,
+    ALLOWED,
+    ALLOWED_KEYS,
+    KEYS,
+    SCOPE,
+    SPEND_AT_RATE,
+    VALUE_AT_RATE,
+)
 from whatrack.units import from_minor
 
 EVERYTHING: LiteralString = ""
@@ -41,37 +49,34 @@ OF_AD: LiteralString = (
 ALL_OF_IT: LiteralString = "true"
 IN_SCOPE: LiteralString = "CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END"
 
-SPEND_SUMS: LiteralString = """sum({spend})::bigint AS spend, sum(d.impressions)::bigint AS impressions, sum(d.clicks)::bigint AS clicks,
-    sum(d.link_clicks)::bigint AS link_clicks, sum(d.conversations)::bigint AS meta_conversations, sum(d.meta_leads)::bigint AS meta_leads,
-    sum(d.meta_purchases)::bigint AS meta_purchases, sum({value})::bigint AS meta_purchase_value"""
-AS_IT_IS: LiteralString = SPEND_SUMS.format(spend="d.spend", value="d.meta_purchase_value")
-AT_ITS_RATE: LiteralString = SPEND_SUMS.format(
-    spend="round(d.spend * r.rate * p.scale)", value="round(d.meta_purchase_value * r.rate * p.scale)"
-)
-# {source}: account-days, or days of the ads that a filter leaves. {only}: that filter.
+SPEND_SUMS: LiteralString = """sum({spend})::bigint AS spend, sum(x.impressions)::bigint AS impressions, sum(x.clicks)::bigint AS clicks,
+    sum(x.link_clicks)::bigint AS link_clicks, sum(x.conversations)::bigint AS meta_conversations, sum(x.meta_leads)::bigint AS meta_leads,
+    sum(x.meta_purchases)::bigint AS meta_purchases, sum({value})::bigint AS meta_purchase_value"""
+AS_IT_IS: LiteralString = SPEND_SUMS.format(spend="x.spend", value="x.meta_purchase_value")
+AT_ITS_RATE: LiteralString = SPEND_SUMS.format(spend=SPEND_AT_RATE, value=VALUE_AT_RATE)
+# {days}: of accounts, or of the ads that a filter leaves. {only}: that filter.
 SPENT_DAYS: LiteralString = f"""
 SELECT day, sum(spend) AS spend, sum(spend * (%(factors)s::numeric[])[slot + 1]) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
     sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
     sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value
 FROM (
-    SELECT d.day, p.slot, {AS_IT_IS}
-    FROM unnest(%(a_account)s::int[], %(a_first)s::date[], %(a_last)s::date[], %(a_slot)s::int[]) AS p (account_ref, first, last, slot)
-    JOIN {{source}} d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last
-    {{only}} GROUP BY 1, 2
+    SELECT {{day}} AS day, p.slot, {AS_IT_IS}
+    FROM unnest(%(g_group)s::int[], %(g_first)s::date[], %(g_last)s::date[], %(g_slot)s::int[]) AS p (place, first, last, slot)
+    JOIN unnest(%(a_account)s::int[], %(a_group)s::int[]) AS a (account_ref, place) USING (place)
+    JOIN {{days}} {{only}} GROUP BY 1, 2
     UNION ALL
-    SELECT d.day, p.slot, {AT_ITS_RATE}
-    FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_scale)s::numeric[], %(f_first)s::date[], %(f_last)s::date[], %(f_slot)s::int[])
-        AS p (account_ref, currency, scale, first, last, slot)
-    JOIN meta_ad_insights_daily d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last
-    LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = d.day
-    {{only}} GROUP BY 1, 2
+    SELECT x.day, p.slot, {AT_ITS_RATE} FROM {ABROAD} {{only}} GROUP BY 1, 2
 ) AS spent GROUP BY 1
 """  # noqa: S608 - constants only
-ACCOUNT_DAYS: LiteralString = "insight_account_days"
-AD_DAYS: LiteralString = "meta_ad_insights_daily"
-ADS_OF_ALLOWED: LiteralString = """WHERE d.ad_ref IN (SELECT m.ref FROM meta_ads m
+ACCOUNT_DAYS: LiteralString = """insight_blocks x ON x.organization_id = %(organization)s AND x.level = 0 AND x.account_ref = a.account_ref
+        AND x.size = 1 AND x.block BETWEEN p.first - date '2000-01-01' AND p.last - date '2000-01-01'"""
+DAY_OF_BLOCK: LiteralString = "date '2000-01-01' + x.block"
+AD_DAYS: LiteralString = """meta_ad_insights_daily x ON x.organization_id = %(organization)s AND x.account_ref = a.account_ref
+        AND x.day BETWEEN p.first AND p.last"""
+DAY: LiteralString = "x.day"
+ADS_OF_ALLOWED: LiteralString = """WHERE x.ad_ref IN (SELECT m.ref FROM meta_ads m
     WHERE m.organization_id = %(organization)s AND {key} IN (SELECT key FROM allowed))"""
-ACCOUNTS_OF_ALLOWED: LiteralString = "WHERE d.account_ref IN (SELECT key FROM allowed)"
+ACCOUNTS_OF_ALLOWED: LiteralString = "WHERE x.account_ref IN (SELECT key FROM allowed)"
 COUNTED_DAYS: LiteralString = """
 WITH {scope}, {allowed} {marked}, counted AS ({counted})
 SELECT c.bucket AS day, sum(c.conversations) AS conversations, sum(c.with_clid) AS with_clid, sum(c.leads) AS leads, sum(c.qualified) AS qualified,
@@ -187,11 +192,13 @@ def _is_summed(about: Scope, ask: Ask) -> bool:
 
 def _spent_days(ask: Ask) -> LiteralString:
     if not scopes.is_filtered(ask):
-        return SPENT_DAYS.format(source=ACCOUNT_DAYS, only=EVERYTHING)
+        return SPENT_DAYS.format(day=DAY_OF_BLOCK, days=ACCOUNT_DAYS, only=EVERYTHING)
     if ask.level == "account":
-        return _with_allowed(ask) + SPENT_DAYS.format(source=ACCOUNT_DAYS, only=ACCOUNTS_OF_ALLOWED)
-    only = ADS_OF_ALLOWED.format(key=ALLOWED_KEYS[ask.level][0])
-    return _with_allowed(ask) + SPENT_DAYS.format(source=AD_DAYS, only=only)
+        return _with_allowed(ask) + SPENT_DAYS.format(
+            day=DAY_OF_BLOCK, days=ACCOUNT_DAYS, only=ACCOUNTS_OF_ALLOWED
+        )
+    only = ADS_OF_ALLOWED.format(key=ALLOWED_KEYS[ask.level])
+    return _with_allowed(ask) + SPENT_DAYS.format(day=DAY, days=AD_DAYS, only=only)
 
 
 def _with_allowed(ask: Ask) -> LiteralString:
@@ -203,12 +210,7 @@ ALONE: LiteralString = "WITH {} nothing AS (SELECT 1) "
 
 def _allowed(ask: Ask) -> LiteralString:
     """The filter's CTE, with the comma that ends it."""
-    if not scopes.is_filtered(ask):
-        return EVERYTHING
-    if ask.level == "account":
-        return ALLOWED_ACCOUNTS
-    key, name = ALLOWED_KEYS[ask.level]
-    return ALLOWED.format(key=key, name=name)
+    return ALLOWED[ask.level] if scopes.is_filtered(ask) else EVERYTHING
 
 
 def _only_allowed(ask: Ask) -> LiteralString:

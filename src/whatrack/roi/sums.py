@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from whatrack.db import Connection
 from whatrack.roi.events import (
     ANY_AD,
+    ANYTHING,
     EACH_AD,
     MANY_BUCKETS,
     MARKED,
@@ -21,79 +22,123 @@ from whatrack.roi.events import (
     of_ads,
 )
 
-NUMBERS: LiteralString = (
-    "spend, impressions, clicks, link_clicks, conversations, meta_leads, meta_purchases, meta_purchase_value"
-)
-SUMS: LiteralString = """sum(spend)::bigint AS spend, sum(impressions)::bigint AS impressions, sum(clicks)::bigint AS clicks,
-    sum(link_clicks)::bigint AS link_clicks, sum(conversations)::bigint AS meta_conversations, sum(meta_leads)::bigint AS meta_leads,
-    sum(meta_purchases)::bigint AS meta_purchases, sum(meta_purchase_value)::bigint AS meta_purchase_value"""
-# Of accounts in another currency each day is converted at its own rate, and rounded, so that all sums agree.
-CONVERTED: LiteralString = """
-    SELECT p.account_ref, d.ad_ref, p.slot, sum(round(d.spend * r.rate * p.scale))::bigint, sum(d.impressions)::bigint,
-        sum(d.clicks)::bigint, sum(d.link_clicks)::bigint, sum(d.conversations)::bigint, sum(d.meta_leads)::bigint,
-        sum(d.meta_purchases)::bigint, sum(round(d.meta_purchase_value * r.rate * p.scale))::bigint
-    FROM unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_scale)s::numeric[], %(f_first)s::date[], %(f_last)s::date[], %(f_slot)s::int[])
-        AS p (account_ref, currency, scale, first, last, slot)
-    JOIN meta_ad_insights_daily d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref
-        AND d.day BETWEEN p.first AND p.last{only}
-    LEFT JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = p.currency AND r.into_currency = %(currency)s AND r.day = d.day
-    GROUP BY 1, 2, 3
-"""
+# p.sign: 1, or −1 for what a larger block has beyond the period.
+SUMS: LiteralString = """sum({days})::bigint AS days, sum(p.sign * x.spend)::bigint AS spend, sum(p.sign * x.impressions)::bigint AS impressions,
+    sum(p.sign * x.clicks)::bigint AS clicks, sum(p.sign * x.link_clicks)::bigint AS link_clicks, sum(p.sign * x.conversations)::bigint AS meta_conversations,
+    sum(p.sign * x.meta_leads)::bigint AS meta_leads, sum(p.sign * x.meta_purchases)::bigint AS meta_purchases,
+    sum(p.sign * x.meta_purchase_value)::bigint AS meta_purchase_value"""
+OF_BLOCK: LiteralString = SUMS.format(days="p.sign * x.days")
+OF_DAY: LiteralString = SUMS.format(days="p.sign")
+# Pieces of the period, each for every account of its group.
+PIECES: LiteralString = """unnest(%(b_group)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_sign)s::int[], %(b_slot)s::int[], %(b_factor)s::float8[])
+        AS p (place, size, first, last, sign, slot, factor)
+    JOIN unnest(%(a_account)s::int[], %(a_group)s::int[]) AS a (account_ref, place) USING (place)"""
+OF_BLOCKS: LiteralString = f"""{PIECES}
+    JOIN insight_blocks x ON x.organization_id = %(organization)s AND x.level = %(blocks_level)s AND x.account_ref = a.account_ref
+        AND x.size = p.size AND x.block BETWEEN p.first AND p.last"""
+OF_AD_BLOCKS: LiteralString = f"""{PIECES}
+    JOIN insight_ad_blocks x ON x.organization_id = %(organization)s AND x.account_ref = a.account_ref AND x.size = p.size
+        AND x.block BETWEEN p.first AND p.last AND p.size > 1"""
+# One account's days at a time: joined otherwise, all of its days were read for each piece.
+OF_AD_DAYS: LiteralString = f"""{PIECES}
+    CROSS JOIN LATERAL (SELECT * FROM meta_ad_insights_daily d WHERE d.organization_id = %(organization)s AND d.account_ref = a.account_ref
+        AND p.size = 1 AND d.day BETWEEN date '2000-01-01' + p.first AND date '2000-01-01' + p.last OFFSET 0) AS x"""  # noqa: S608 - constants only
+# Of accounts in another currency each day of an ad is converted at its own rate, and rounded, so that all sums agree; in whole
+# numbers where these hold the product (times: the rate of minor units, by 10¹¹), which numeric is too slow for.
+ABROAD: LiteralString = """unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_first)s::date[], %(f_last)s::date[], %(f_slot)s::int[], %(f_factor)s::float8[])
+        AS p (account_ref, currency, first, last, slot, factor)
+    JOIN meta_ad_insights_daily x ON x.organization_id = %(organization)s AND x.account_ref = p.account_ref AND x.day BETWEEN p.first AND p.last
+    LEFT JOIN (
+        SELECT currency, day, rate, CASE WHEN rate < 1e6 THEN (rate * 1e11)::bigint END AS times,
+            CASE WHEN rate BETWEEN 1e-6 AND 1e6 THEN trunc(9e7 / rate)::bigint END AS most FROM (
+            SELECT r.currency, r.day, r.rate * c.scale AS rate
+            FROM (SELECT DISTINCT currency, scale FROM unnest(%(f_currency)s::text[], %(f_scale)s::numeric[]) AS f (currency, scale)) AS c
+            JOIN fx_rates r ON r.organization_id = %(organization)s AND r.currency = c.currency AND r.into_currency = %(currency)s
+            OFFSET 0) AS r OFFSET 0
+    ) AS r ON r.currency = p.currency AND r.day = x.day"""
+AT_RATE: LiteralString = """CASE WHEN {amount} BETWEEN 0 AND r.most THEN ({amount} * r.times + 50000000000) / 100000000000
+    ELSE round({amount} * r.rate)::bigint END"""
+SPEND_AT_RATE: LiteralString = AT_RATE.format(amount="x.spend")
+VALUE_AT_RATE: LiteralString = AT_RATE.format(amount="x.meta_purchase_value")
+CONVERTED: LiteralString = f"""
+    SELECT x.ad_ref, p.slot, count(*) AS days, sum({SPEND_AT_RATE})::bigint AS spend, sum(x.impressions)::bigint AS impressions,
+        sum(x.clicks)::bigint AS clicks, sum(x.link_clicks)::bigint AS link_clicks, sum(x.conversations)::bigint AS meta_conversations,
+        sum(x.meta_leads)::bigint AS meta_leads, sum(x.meta_purchases)::bigint AS meta_purchases, sum({VALUE_AT_RATE})::bigint AS meta_purchase_value
+    FROM {ABROAD} {{only}} GROUP BY 1, 2"""  # noqa: S608 - constants only
+# Of few ads, looked up one by one: joined, the whole catalog would be read.
+OF_CATALOG: LiteralString = """CROSS JOIN LATERAL (
+        SELECT * FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.ref = {ad} OFFSET 0) AS m"""
+OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="x.ad_ref")
+ADDED: LiteralString = """sum(x.days)::bigint, sum(x.spend)::bigint, sum(x.impressions)::bigint, sum(x.clicks)::bigint, sum(x.link_clicks)::bigint,
+    sum(x.meta_conversations)::bigint, sum(x.meta_leads)::bigint, sum(x.meta_purchases)::bigint, sum(x.meta_purchase_value)::bigint"""
 SPENT_BY_AD: LiteralString = f"""spent AS MATERIALIZED (
-    SELECT account_ref, ad_ref, slot, {SUMS} FROM (
-        SELECT p.account_ref, p.slot, x.* FROM unnest(%(b_account)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_slot)s::int[])
-            AS p (account_ref, size, first, last, slot)
-        CROSS JOIN LATERAL (SELECT ad_ref, {NUMBERS} FROM insight_ad_blocks b WHERE b.organization_id = %(organization)s
-            AND b.account_ref = p.account_ref AND b.size = p.size AND b.block BETWEEN p.first AND p.last{{only}}) AS x
-        UNION ALL
-        SELECT p.account_ref, p.slot, x.* FROM unnest(%(d_account)s::int[], %(d_first)s::date[], %(d_last)s::date[], %(d_slot)s::int[])
-            AS p (account_ref, first, last, slot)
-        CROSS JOIN LATERAL (SELECT ad_ref, {NUMBERS} FROM meta_ad_insights_daily d WHERE d.organization_id = %(organization)s
-            AND d.account_ref = p.account_ref AND d.day BETWEEN p.first AND p.last{{only}}) AS x
-    ) AS read GROUP BY 1, 2, 3
+    SELECT x.ad_ref AS key, p.slot, {OF_BLOCK} FROM {OF_AD_BLOCKS} {{only}} GROUP BY 1, 2
+    UNION ALL
+    SELECT x.ad_ref, p.slot, {OF_DAY} FROM {OF_AD_DAYS} {{only}} GROUP BY 1, 2
     UNION ALL {CONVERTED}
+)"""  # noqa: S608 - constants only
+SPENT_BY_PARENT: LiteralString = f"""spent AS MATERIALIZED (
+    SELECT x.key, p.slot, {OF_BLOCK} FROM {OF_BLOCKS} {{only_keys}} GROUP BY 1, 2
+    UNION ALL
+    SELECT {{key}}, x.slot, {ADDED} FROM ({CONVERTED}) AS x
+    {OF_THAT_AD} GROUP BY 1, 2
 )"""  # noqa: S608 - constants only
 SPENT_BY_ACCOUNT: LiteralString = f"""spent AS MATERIALIZED (
-    SELECT p.account_ref, NULL::int AS ad_ref, p.slot, {SUMS}
-    FROM unnest(%(a_account)s::int[], %(a_first)s::date[], %(a_last)s::date[], %(a_slot)s::int[]) AS p (account_ref, first, last, slot)
-    JOIN insight_account_days d ON d.organization_id = %(organization)s AND d.account_ref = p.account_ref
-        AND d.day BETWEEN p.first AND p.last
-    GROUP BY 1, 3
-    UNION ALL {CONVERTED}
+    SELECT x.account_ref AS key, p.slot, {OF_BLOCK} FROM {OF_BLOCKS} GROUP BY 1, 2
+    UNION ALL
+    {CONVERTED.replace("x.ad_ref", "x.account_ref")}
 )"""  # noqa: S608 - constants only
+SPENT: dict[str, LiteralString] = {
+    "account": SPENT_BY_ACCOUNT,
+    "campaign": SPENT_BY_PARENT,
+    "adset": SPENT_BY_PARENT,
+    "ad": SPENT_BY_AD,
+}
 # Not by the index, which would be searched once for every ad in every block.
-ONLY_ADS: LiteralString = " AND ad_ref + 0 = ANY(%(ads)s)"
+ONLY_ADS: dict[str, LiteralString] = {
+    "campaign": " WHERE x.ad_ref + 0 = ANY(%(ads)s::int[])",
+    "adset": " WHERE x.ad_ref + 0 = ANY(%(ads)s::int[])",
+    "ad": " WHERE x.ad_ref + 0 = ANY(%(keys)s::int[])",
+}
+ONLY_KEYS: LiteralString = " WHERE x.key || '' = ANY(%(keys)s)"
+TOLD_BY: dict[str, tuple[LiteralString, LiteralString]] = {
+    "campaign": ("WHERE key = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
+    "adset": ("WHERE key = ANY(%(keys)s)", "WHERE s.key = ANY(%(keys)s)"),
+    "ad": ("WHERE ad_ref = ANY(%(keys)s::int[])", "WHERE s.ad_ref = ANY(%(keys)s::int[])"),
+}
 # Which account each ad is of, as far as that account is one of the organization's.
 SCOPE: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(first_buckets)s::int[], %(last_buckets)s::int[], %(in_scope)s::bool[])
         AS acc (ref, first_bucket, last_bucket, in_scope)
 )"""
-# {spent_key}, {counted_key}: what a row is about. Special rows have the kind alone.
+# {counted_key}: what a row is about. Special rows have the kind alone.
 JOINED: LiteralString = """joined AS (
-    SELECT 'own' AS kind, {spent_key} AS key, s.spend, s.spend * (%(factors)s::numeric[])[s.slot + 1] AS gross, s.impressions, s.clicks,
+    SELECT 'own' AS kind, s.key, s.days, s.spend, s.spend * (%(factors)s::numeric[])[s.slot + 1] AS gross, s.impressions, s.clicks,
         s.link_clicks, s.meta_conversations, s.meta_leads, s.meta_purchases, s.meta_purchase_value,
         NULL::bigint AS conversations, NULL::bigint AS with_clid, NULL::bigint AS leads, NULL::bigint AS qualified, NULL::bigint AS sales,
         NULL::bigint AS valueless, NULL::bigint AS revenue, NULL::bigint AS refunds, NULL::numeric AS product_cost, NULL::numeric AS fees,
         NULL::bigint AS unrated
-    FROM spent s {spent_catalog}
+    FROM spent s
     UNION ALL
     SELECT CASE WHEN c.account_ref IS NOT NULL THEN 'own' WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post'
                 WHEN c.ad_ref = -3 THEN 'unidentified' ELSE 'unconnected' END,
-        CASE WHEN c.account_ref IS NOT NULL THEN {counted_key} END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        CASE WHEN c.account_ref IS NOT NULL THEN {counted_key} END, NULL, NULL, NULL, z.zero, z.zero, z.zero, z.zero, z.zero, z.zero, NULL,
         c.conversations, c.with_clid, c.leads, c.qualified, c.sales, c.valueless, c.revenue, c.refunds,
         coalesce(c.revenue, 0) * (%(product_rates)s::numeric[])[c.cost + 1] + c.sales * (%(product_fixed)s::numeric[])[c.cost + 1],
         coalesce(c.revenue, 0) * (%(fee_rates)s::numeric[])[c.cost + 1] + c.sales * (%(fee_fixed)s::numeric[])[c.cost + 1], c.unrated
-    FROM counted c LEFT JOIN acc ON acc.ref = c.account_ref {counted_catalog}
+    FROM counted c LEFT JOIN acc ON acc.ref = c.account_ref
+    CROSS JOIN LATERAL (SELECT CASE WHEN c.account_ref IS NOT NULL THEN 0::bigint END AS zero) AS z
     WHERE c.bucket BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s)
     AND CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END{every}
 )"""
-CATALOG: LiteralString = "JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = s.ad_ref"
-CATALOG_OF_TICKETS: LiteralString = (
-    "LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref"
-)
-CATALOG_OF_ADS: LiteralString = " AND m.ref = ANY(%(ads)s)"
-NO_CATALOG: LiteralString = ""
-KEYS: dict[str, tuple[LiteralString, LiteralString]] = {  # of spent, of counted
+COUNTED: dict[str, LiteralString] = {
+    "account": "c.account_ref",
+    "campaign": "c.key",
+    "adset": "c.key",
+    "ad": "c.ad_ref",
+}
+# The same by the catalog, of spent and of counted.
+KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
     "account": ("s.account_ref", "c.account_ref"),
     "campaign": ("coalesce(m.meta_campaign_id, '')", "coalesce(m.meta_campaign_id, '')"),
     "adset": ("coalesce(m.meta_ad_set_id, '')", "coalesce(m.meta_ad_set_id, '')"),
@@ -102,13 +147,24 @@ KEYS: dict[str, tuple[LiteralString, LiteralString]] = {  # of spent, of counted
 # Which rows a filter lets through, by what the catalog says today; a text is looked for in names and in Meta's ids. rank: see RANK.
 RANK: LiteralString = """CASE WHEN m.effective_status = 'ACTIVE' THEN 0 WHEN m.effective_status IN ('PAUSED', 'CAMPAIGN_PAUSED', 'ADSET_PAUSED') THEN 1
     WHEN m.effective_status IN ('ARCHIVED', 'DELETED', 'NOT_VISIBLE') THEN 3 ELSE 2 END"""
-ALLOWED: LiteralString = f"""allowed AS MATERIALIZED (
-    SELECT {{key}} AS key FROM meta_ads m WHERE m.organization_id = %(organization)s
+ALLOWED_ADS: LiteralString = f"""allowed AS MATERIALIZED (
+    SELECT m.ref AS key FROM meta_ads m WHERE m.organization_id = %(organization)s
     AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
     AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s))
     AND (%(ad_ids)s::text[] IS NULL OR m.meta_ad_id = ANY(%(ad_ids)s))
-    GROUP BY 1 HAVING (%(text)s::text IS NULL OR bool_or(position(lower(%(text)s) IN lower({{name}})) > 0))
-    AND (%(ranks)s::int[] IS NULL OR min({RANK}) = ANY(%(ranks)s))
+    AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.name, m.meta_ad_id))) > 0)
+    AND (%(ranks)s::int[] IS NULL OR {RANK} = ANY(%(ranks)s))
+), """  # noqa: S608 - constants only
+# Of what several ads have in common: any of their names, and the liveliest status.
+ALLOWED_BY: LiteralString = f"""allowed AS MATERIALIZED (
+    SELECT key FROM (
+        SELECT {{key}} AS key, {{name}} AS name, {{id}} AS id, min({RANK}) AS rank FROM meta_ads m WHERE m.organization_id = %(organization)s
+        AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
+        AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s))
+         AND (%(ad_ids)s::text[] IS NULL OR m.meta_ad_id = ANY(%(ad_ids)s)) GROUP BY 1, 2, 3 OFFSET 0
+    ) AS named
+    GROUP BY 1 HAVING (%(text)s::text IS NULL OR bool_or(position(lower(%(text)s) IN lower(concat_ws(' ', name, id))) > 0))
+    AND (%(ranks)s::int[] IS NULL OR min(rank) = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only
 ACCOUNT_RANK: LiteralString = "CASE WHEN NOT m.is_active THEN 1 WHEN m.account_status = 1 THEN 0 ELSE 2 END"
 ALLOWED_ACCOUNTS: LiteralString = f"""allowed AS MATERIALIZED (
@@ -116,13 +172,18 @@ ALLOWED_ACCOUNTS: LiteralString = f"""allowed AS MATERIALIZED (
     AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.ad_account_name, m.ad_account_id))) > 0)
     AND (%(ranks)s::int[] IS NULL OR {ACCOUNT_RANK} = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only
-ALLOWED_KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
-    "campaign": (
-        "coalesce(m.meta_campaign_id, '')",
-        "concat_ws(' ', m.meta_campaign_name, m.meta_campaign_id)",
+ALLOWED_KEYS: dict[str, LiteralString] = {
+    "campaign": "coalesce(m.meta_campaign_id, '')",
+    "adset": "coalesce(m.meta_ad_set_id, '')",
+    "ad": "m.ref",
+}
+ALLOWED: dict[str, LiteralString] = {
+    "account": ALLOWED_ACCOUNTS,
+    "campaign": ALLOWED_BY.format(
+        key=ALLOWED_KEYS["campaign"], name="m.meta_campaign_name", id="m.meta_campaign_id"
     ),
-    "adset": ("coalesce(m.meta_ad_set_id, '')", "concat_ws(' ', m.meta_ad_set_name, m.meta_ad_set_id)"),
-    "ad": ("m.ref", "concat_ws(' ', m.name, m.meta_ad_id)"),
+    "adset": ALLOWED_BY.format(key=ALLOWED_KEYS["adset"], name="m.meta_ad_set_name", id="m.meta_ad_set_id"),
+    "ad": ALLOWED_ADS,
 }
 ONLY_ALLOWED: LiteralString = "WHERE key IN (SELECT key FROM allowed)"
 EVERYTHING: LiteralString = ""
@@ -135,24 +196,28 @@ NAMES: dict[str, LiteralString] = {
         WHERE organization_id = %(organization)s GROUP BY 1) n USING (key)""",
     "ad": "LEFT JOIN (SELECT ref AS key, name FROM meta_ads WHERE organization_id = %(organization)s) n USING (key)",
 }
+# Money of no day is nothing; of days without a rate it is not known.
+KNOWN: LiteralString = (
+    "coalesce(sum({name}), CASE WHEN kind = 'own' AND coalesce(sum(impressions), 0) = 0 THEN 0 END)"
+)
 GROUPED: LiteralString = """grouped AS MATERIALIZED (
-    SELECT kind, key, sum(spend) AS spend, sum(gross) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
+    SELECT kind, key, {spend} AS spend, {gross} AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks,
         sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
-        sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value, coalesce(sum(conversations), 0) AS conversations,
+        sum(meta_purchases) AS meta_purchases, {value} AS meta_purchase_value, coalesce(sum(conversations), 0) AS conversations,
         coalesce(sum(with_clid), 0) AS with_clid, coalesce(sum(leads), 0) AS leads, coalesce(sum(qualified), 0) AS qualified, coalesce(sum(sales), 0) AS sales,
         coalesce(sum(valueless), 0) AS valueless, coalesce(sum(revenue), 0) AS revenue, coalesce(sum(refunds), 0) AS refunds, coalesce(sum(product_cost), 0) AS product_cost,
         coalesce(sum(fees), 0) AS fees, coalesce(sum(unrated), 0) AS unrated
     FROM joined {allowed} GROUP BY 1, 2 {having}
 )"""
 # A marked ticket may leave a row of nothing behind, where it was.
-ANY_ROW: LiteralString = """HAVING count(impressions) > 0 OR sum(leads) <> 0 OR sum(qualified) <> 0 OR sum(sales) <> 0
+ANY_ROW: LiteralString = """HAVING sum(days) > 0 OR sum(leads) <> 0 OR sum(qualified) <> 0 OR sum(sales) <> 0
     OR sum(refunds) <> 0 OR kind <> 'own'"""
 SPENT_ONLY: LiteralString = """HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(impressions) > 0) OR sum(leads) <> 0
     OR sum(qualified) <> 0 OR sum(sales) <> 0 OR sum(refunds) <> 0 OR kind <> 'own'"""
 # Every account, also one without anything in the period.
 EVERY_ACCOUNT: LiteralString = """
     UNION ALL
-    SELECT 'own', acc.ref, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM acc WHERE acc.in_scope"""
+    SELECT 'own', acc.ref, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM acc WHERE acc.in_scope"""
 NO_MORE: LiteralString = ""
 TOTAL: LiteralString = """
     sum(spend) AS spend, sum(gross) AS gross, sum(impressions) AS impressions, sum(clicks) AS clicks, sum(link_clicks) AS link_clicks,
@@ -214,7 +279,10 @@ class Sum(msgspec.Struct, frozen=True):
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """How to ask. of_ads: of those of the values alone, which makes it as quick as they are few."""
+    """How to ask. of_ads: of those of the values, and of the rows that they make up, alone.
+
+    few: so few ads that their tickets are looked up one by one.
+    """
 
     level: str
     by_click: bool
@@ -225,27 +293,27 @@ class Statement(msgspec.Struct, frozen=True):
     sort: str
     descending: bool
     of_ads: bool = False
+    few: bool = False
 
     def text(self) -> LiteralString:
         """The whole statement."""
-        spent_key, counted_key = KEYS[self.level]
         by_account = self.level == "account"
         by_ad = counted(
             by_click=self.by_click,
-            ad=ANY_AD if by_account else EACH_AD,
+            ad=EACH_AD if self.level == "ad" else ANY_AD,
+            level=self.level,
             bucket=MANY_BUCKETS if self.zones else ONE_BUCKET,
             costs=self.costs,
+            only=TOLD_BY[self.level] if self.of_ads and not self.few else ANYTHING,
         )
-        of_parents = self.level in ("campaign", "adset")
-        only = CATALOG_OF_ADS if self.of_ads else EVERYTHING
         joined = JOINED.format(
-            spent_key=spent_key,
-            counted_key=counted_key,
-            spent_catalog=CATALOG + only if of_parents else NO_CATALOG,
-            counted_catalog=CATALOG_OF_TICKETS + only if of_parents else NO_CATALOG,
+            counted_key=COUNTED[self.level],
             every=EVERY_ACCOUNT if by_account and not self.spent_only else NO_MORE,
         )
         grouped = GROUPED.format(
+            spend=KNOWN.format(name="spend"),
+            gross=KNOWN.format(name="gross"),
+            value=KNOWN.format(name="meta_purchase_value"),
             allowed=ONLY_ALLOWED if self.filtered else EVERYTHING,
             having=SPENT_ONLY if self.spent_only else ANY_ROW,
         )
@@ -255,19 +323,22 @@ class Statement(msgspec.Struct, frozen=True):
             order=ORDERS[self.sort],
             direction=DOWN if self.descending else UP,
         )
-        spent = (SPENT_BY_ACCOUNT if by_account else SPENT_BY_AD).format(
-            only=ONLY_ADS if self.of_ads else EVERYTHING
+        spent = SPENT[self.level].format(
+            key=KEYS[self.level][1],
+            only=ONLY_ADS[self.level] if self.of_ads else EVERYTHING,
+            only_keys=ONLY_KEYS if self.of_ads else EVERYTHING,
         )
-        whole = WHOLE.format(SCOPE, self._allowed(), MARKED, spent, by_ad, joined, grouped, answer)
-        return of_ads(whole) if self.of_ads else whole
-
-    def _allowed(self) -> LiteralString:
-        if not self.filtered:
-            return EVERYTHING
-        if self.level == "account":
-            return ALLOWED_ACCOUNTS
-        key, name = ALLOWED_KEYS[self.level]
-        return ALLOWED.format(key=key, name=name)
+        whole = WHOLE.format(
+            SCOPE,
+            ALLOWED[self.level] if self.filtered else EVERYTHING,
+            MARKED,
+            spent,
+            by_ad,
+            joined,
+            grouped,
+            answer,
+        )
+        return of_ads(whole) if self.few else whole
 
 
 WHOLE: LiteralString = "WITH {}, {} {}, {}, counted AS MATERIALIZED ({}), {}, {} {}"
