@@ -68,8 +68,9 @@ FROM (
     SELECT x.day, p.slot, {AT_ITS_RATE} FROM {ABROAD} {{only}} GROUP BY 1, 2
 ) AS spent GROUP BY 1
 """  # noqa: S608 - constants only
-ACCOUNT_DAYS: LiteralString = """insight_blocks x ON x.organization_id = %(organization)s AND x.level = 0 AND x.account_ref = a.account_ref
-        AND x.size = 1 AND x.block BETWEEN p.first - date '2000-01-01' AND p.last - date '2000-01-01'"""
+ACCOUNT_DAYS: LiteralString = """LATERAL (SELECT * FROM insight_blocks b WHERE b.organization_id = %(organization)s AND b.level = 0
+        AND b.account_ref = a.account_ref AND b.size = 1 AND b.block BETWEEN p.first - date '2000-01-01' AND p.last - date '2000-01-01'
+        OFFSET 0) AS x ON true"""
 DAY_OF_BLOCK: LiteralString = "date '2000-01-01' + x.block"
 AD_DAYS: LiteralString = """meta_ad_insights_daily x ON x.organization_id = %(organization)s AND x.account_ref = a.account_ref
         AND x.day BETWEEN p.first AND p.last"""
