@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from tests.support import NOON, Shop, ad, body, change, make_shop, message, process, rows, tickets
+from whatrack import db as database
 from whatrack import flow
 from whatrack.db import Database
 from whatrack.tenants import members, sessions, users
@@ -398,6 +399,41 @@ async def test_the_board_is_anew_for_whatever_a_card_or_column_shows(
             await conn.execute(change_it)
         status, text = await get(browser, again[1], **{"HX-Request": "true"})
     assert (status, "Clareamento" in text) == (200, True)
+
+
+async def test_the_board_is_anew_when_its_times_its_language_or_what_its_reader_may_do_changed(
+    db: Database, service: str, monkeypatch: pytest.MonkeyPatch
+):
+    async def a_minute_later(conn: database.Connection) -> datetime:
+        return await now(conn) + timedelta(minutes=1)
+
+    now = database.now
+    shop, _ticket = await shop_with_ticket(db)
+    async with visiting(db, service, shop) as browser:
+        async with db.tenant(shop.id) as conn:
+            await conn.execute("UPDATE contacts SET wa_id = NULL, name = 'Ana'")  # nothing of hers is masked
+            await conn.execute("UPDATE tickets SET last_message_at = now() - interval '1 minute'")
+        _, text = await get(browser, "/tickets")
+        again = re.search(r'hx-get="(/tickets\?seen=[^"]+)"', text)
+        assert again
+
+        async def asked(**headers: str) -> tuple[int, str]:
+            return await get(browser, again[1], **{"HX-Request": "true"}, **headers)
+
+        first = await asked()
+        english = await asked(**{"Accept-Language": "en"})
+        async with db.system() as conn:
+            await conn.execute("UPDATE memberships SET role = 'viewer' WHERE organization_id = %s", [shop.id])
+        reader = await asked()
+        async with db.system() as conn:
+            await conn.execute("UPDATE memberships SET role = 'agent' WHERE organization_id = %s", [shop.id])
+        monkeypatch.setattr(database, "now", a_minute_later)
+        later = await asked()
+
+    assert ("há 1 minuto" in text, first[0]) == (True, 204)
+    assert (english[0], "1 minute ago" in english[1]) == (200, True)
+    assert (reader[0], "Mover" in reader[1]) == (200, False)
+    assert (later[0], "há 2 minutos" in later[1]) == (200, True)
 
 
 async def test_a_ticket_opened_by_hand_and_one_that_exists(db: Database, service: str):

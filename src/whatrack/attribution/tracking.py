@@ -79,10 +79,11 @@ PENDING: LiteralString = "k.meta_enrichment_status = 'PENDING'"
 FAILED: LiteralString = "k.meta_enrichment_status = 'FAILED'"
 # The names as they are at this moment, onto the tickets that are credited to these very ads: an answer about an older ad finds
 # none. Tickets that somebody is writing to are passed over and found next time; without an order, because who passes over
-# never waits. So many at once: the drain waits for these rows, and one ad may have brought hundreds of thousands.
+# never waits. So many at once: the drain waits for these rows, and one ad may have brought hundreds of thousands. The ad's names
+# are joined to the ticket that is held: joined to the row that is written, PostgreSQL may look for that by its ad.
 NAME: LiteralString = """
 WITH held AS (
-    SELECT k.organization_id, k.ticket_id FROM ticket_tracking k
+    SELECT k.organization_id, k.ticket_id, k.meta_ad_id FROM ticket_tracking k
     WHERE k.organization_id = %(organization)s AND k.meta_ad_id = ANY(%(ads)s) AND {which}
     LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 )
@@ -92,7 +93,7 @@ UPDATE ticket_tracking k SET meta_ad_name = n.name, meta_ad_set_id = n.ad_set_id
 FROM held, unnest(%(ads)s::text[], %(name)s::text[], %(ad_set_id)s::text[], %(ad_set_name)s::text[], %(campaign_id)s::text[],
                   %(campaign_name)s::text[], %(account_id)s::text[], %(remark)s::text[])
     AS n (ad_id, name, ad_set_id, ad_set_name, campaign_id, campaign_name, account_id, remark)
-WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id AND k.meta_ad_id = n.ad_id
+WHERE k.organization_id = held.organization_id AND k.ticket_id = held.ticket_id AND held.meta_ad_id = n.ad_id
 """
 GIVE_UP: LiteralString = """
 WITH held AS (

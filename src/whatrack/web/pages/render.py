@@ -134,6 +134,12 @@ def ago(value: datetime | None, now: datetime) -> str:
     return _distance(unit, count if seconds >= 0 else -count, i18n.language.get())
 
 
+def age(value: datetime, now: datetime) -> tuple[str, int]:
+    """What ago() says of a moment in the past, without words. Seconds are all one, or they would change as one looks."""
+    unit, count = _rounded(abs(floor((value - now).total_seconds())))
+    return unit, 0 if unit == "second" else count
+
+
 def _rounded(seconds: int) -> tuple[str, int]:
     """A distance in the largest unit that is nearly full, as Babel rounds it: hundreds of moments make few distances."""
     for unit, length in TIMEDELTA_UNITS[:-1]:

@@ -22,10 +22,10 @@ from whatrack.errors import Refused
 from whatrack.tenants.access import Access
 from whatrack.tickets import stages
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import values
+from whatrack.web.pages import i18n, values
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
-from whatrack.web.pages.render import address_of, by_htmx, page, see
+from whatrack.web.pages.render import address_of, age, by_htmx, page, see
 from whatrack.web.pages.visitor import Agent, Member, SignedIn
 
 router = APIRouter()
@@ -148,9 +148,11 @@ async def board_of(
     columns = await cards.columns(conn, who.organization_id, wanted, longer, phones=who.sees_phones)
     totals = await cards.totals(conn, who.organization_id, wanted, phones=who.sees_phones)
     common = await _common(conn, filters, who)
-    look = msgspec.json.encode((columns, totals, common["stages"]))
-    digest = hashlib.sha256(look).hexdigest()[:16]
     now = await database.now(conn)
+    ages = [age(card.heard_at, now) for column in columns.values() for card in column.cards]
+    reader = (common["may_move"], i18n.language.get())
+    look = msgspec.json.encode((columns, totals, common["stages"], ages, reader))
+    digest = hashlib.sha256(look).hexdigest()[:16]
     return {**common, "columns": columns, "totals": totals, "digest": digest, "now": now}
 
 
