@@ -72,7 +72,7 @@ SELECT count(*), coalesce(sum(cardinality(ticket_ids)), 0) FROM taken
 
 
 async def follow(conn: Connection) -> bool:
-    """Follow the oldest marks, of every organization (system scope); whether more may wait. Idempotent."""
+    """Follow some marks, organization by organization (system scope); whether more may wait. Idempotent."""
     row = await (await conn.execute(LOCK)).fetchone()
     if row is None or not row[0]:
         return False
