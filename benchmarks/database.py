@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.bodies import Shop
-from benchmarks.processes import parent
+from benchmarks.processes import parent, wait_for
 from whatrack import flow
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import ALL_TENANTS, Database
@@ -23,6 +23,13 @@ from whatrack.units import new_id
 OPTIONS = {"track_commit_timestamp": "on"}
 DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
 SIZES = ("shared_buffers", "max_wal_size", "data_checksums", "wal_sync_method", "server_version")
+
+# What workers have yet to do: close old tickets, write changed ones' facts, say of ads who names them.
+BEHIND = """
+SELECT FROM tickets WHERE status = 'open' AND active_at < now() - interval '30 days'
+UNION ALL SELECT FROM ticket_marks
+UNION ALL SELECT FROM ticket_tracking WHERE meta_enrichment_status = 'PENDING' LIMIT 1
+"""
 
 
 class Cluster:
@@ -96,3 +103,11 @@ async def open_shops(
         )
         shops.append(shop)
     return shops
+
+
+def settled(running: Cluster) -> None:
+    """Wait until the workers are done with all that was filled in or left by another part, then tidy: no shop's tickets come
+    all in one minute."""
+    with connect(running.conninfo) as conn:
+        wait_for(lambda: conn.execute(BEHIND).fetchone() is None, "workers with nothing to do", 300)
+        conn.execute("VACUUM ANALYZE tickets, ticket_tracking")

@@ -12,7 +12,7 @@ import msgspec
 
 from benchmarks import servers
 from benchmarks.bodies import Shop, Source, status
-from benchmarks.database import Cluster, connect
+from benchmarks.database import Cluster, connect, settled
 from benchmarks.load import Answers, Target, open_loop, percentile
 from benchmarks.processes import in_process, memory_mb, wait_for
 
@@ -69,6 +69,7 @@ def measure(cluster: Cluster, shop: Shop, seconds: int) -> MixedResult:
     source = Source((shop,), 900, int(time.time()))
     with servers.whatrack(cluster, with_workers=True) as target:
         at_start, _ = memory_mb([target.pids[0]])
+        settled(cluster)
         wait_for(lambda: _waiting(cluster)[0] == 0, "an empty queue")
         before = _statuses(cluster, shop)[0]
         sent = in_process(_send, target, source, WARM_UP_S + seconds)

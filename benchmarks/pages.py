@@ -12,9 +12,9 @@ from uuid import UUID
 
 import msgspec
 
-from benchmarks.database import Cluster, connect, open_shops
+from benchmarks.database import Cluster, connect, open_shops, settled
 from benchmarks.load import Target
-from benchmarks.processes import cpu_s, wait_for
+from benchmarks.processes import cpu_s
 from benchmarks.servers import whatrack
 from whatrack.db import Database
 from whatrack.tenants import members, sessions, users
@@ -60,11 +60,6 @@ CHANGE = """
 UPDATE tickets SET last_message_at = now(), active_at = now(), updated_at = now(), version = version + 1
 WHERE organization_id = %s AND id IN (SELECT md5('t' || n)::uuid FROM unnest(%s::int[]) AS n)
 """
-# Old ones that the sweep has yet to close, changed ones whose facts have yet to be written.
-BEHIND = """
-SELECT FROM tickets WHERE status = 'open' AND active_at < now() - interval '30 days'
-UNION ALL SELECT FROM ticket_marks LIMIT 1
-"""
 CHANGED = 20  # between two requests
 SEED = 20261126
 STARTS = 5
@@ -108,7 +103,7 @@ def measure(running: Cluster, *, quick: bool) -> PagesResult:
         "a ticket": f"/tickets/{ticket}",
     }
     with whatrack(running, with_workers=True) as target:
-        _settled(running)
+        settled(running)
         pages = {name: _timed(target, token, path, requests) for name, path in paths.items()}
         changing = _Changing(running, organization, count)
         pages["board, tickets changing"] = _timed(target, token, "/tickets", requests, before=changing)
@@ -134,13 +129,6 @@ class _Changing:
         """As if CHANGED people had written."""
         chosen = self._chance.sample(range(1, self._count + 1), CHANGED)
         self._conn.execute(CHANGE, [self._organization, chosen])
-
-
-def _settled(running: Cluster) -> None:
-    """Wait until the workers have expired and followed every ticket, then tidy: no shop's tickets come all in one minute."""
-    with connect(running.conninfo) as conn:
-        wait_for(lambda: conn.execute(BEHIND).fetchone() is None, "the facts of all tickets", 300)
-        conn.execute("VACUUM ANALYZE tickets, ticket_tracking")
 
 
 def _first(running: Cluster, token: str) -> float:
