@@ -397,6 +397,25 @@ async def test_rows_that_are_replaced_while_their_ads_move_are_summed_by_what_th
     assert await blocks(db, world.shop.id) == await expected_blocks(db, world.shop.id)
 
 
+@pytest.mark.parametrize("level", ["account", "campaign", "adset", "ad"])
+async def test_who_reads_sees_one_moment_whatever_is_written_meanwhile(db: Database, level: Level):
+    """A table is several statements: rows are found, then summed, beside totals. What moves between them would be missed."""
+    world = await make_world(db, seed=21, tickets=20)
+    ask = Ask(level, SINCE, UNTIL, spent_only=False, limit=1000)
+    async with db.reading(world.shop.id) as conn:
+        before = await report(conn, world.shop.id, ask, NOW)
+        async with db.tenant(world.shop.id) as other:
+            await catalog.put(other, world.shop.id, [moved("100", "act_1", "c1-9", "s1-9")])
+            await spend(other, world, "act_1", SINCE, UNTIL, random.Random(22))
+        after = await report(conn, world.shop.id, ask, NOW)
+        days = metrics.total(day.amounts for day in await daily(conn, world.shop.id, ask, NOW))
+    async with db.reading(world.shop.id) as conn:
+        later = await report(conn, world.shop.id, ask, NOW)
+
+    assert (after.rows, after.totals) == (before.rows, before.totals)
+    assert days.spend == before.totals.amounts.spend != later.totals.amounts.spend
+
+
 async def blocks(db: Database, organization: UUID) -> dict[Any, Any]:
     """Every roll-up: (level, account, size, block, key) → the ads' days in it, spend, impressions, purchases' value."""
     async with db.tenant(organization) as conn:
