@@ -469,6 +469,24 @@ async def test_a_change_of_many_tickets_is_followed_piece_by_piece(db: Database)
     assert pieces == [facts.TICKETS_AT_ONCE, 0, 0]
 
 
+async def test_an_ad_that_moves_marks_its_tickets_piece_by_piece(db: Database):
+    world = await make_world(db, seed=24, tickets=0)
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            """INSERT INTO ticket_tracking (organization_id, ticket_id, meta_source_type, meta_ad_id, meta_enrichment_status)
+               SELECT %s, gen_random_uuid(), 'ad', '100', 'COMPLETED' FROM generate_series(1, 2500)""",
+            [world.shop.id],
+        )
+    await follow(db)
+    async with db.tenant(world.shop.id) as conn:
+        await catalog.put(conn, world.shop.id, [moved("100", "act_1", "c1-9", "s1-9")])
+        held = await (
+            await conn.execute("SELECT cardinality(ticket_ids) FROM ticket_marks ORDER BY 1")
+        ).fetchall()
+
+    assert held == [(500,), (1000,), (1000,)]
+
+
 async def test_facts_are_followed_and_equal_to_their_definition(db: Database):
     world = await make_world(db, seed=17)
     await follow(db)
