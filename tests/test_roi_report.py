@@ -20,7 +20,7 @@ from whatrack.insights import rollups
 from whatrack.roi import facts, hours, metrics
 from whatrack.roi.answers import Report
 from whatrack.roi.ask import Ask, Level, Within
-from whatrack.roi.report import daily, report, salespeople, tickets_behind
+from whatrack.roi.report import cohort, daily, report, salespeople, tickets_behind, times
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
 OURS = (
@@ -342,6 +342,48 @@ async def test_an_ad_that_moves_takes_its_past_with_it_at_once(db: Database):
                     world.shop.id,
                     Ask(level=level, since=SINCE, until=UNTIL, spent_only=False, limit=1000),
                 )
+
+
+@pytest.mark.parametrize("level", ["campaign", "adset"])
+async def test_ads_of_no_campaign_are_a_row_that_opens_like_any_other(db: Database, level: Level):
+    world = await make_world(db, seed=25)
+    async with db.tenant(world.shop.id) as conn:
+        ads = [moved("100", "act_1", None, None), moved("201", "act_2", None, None)]
+        await catalog.put(conn, world.shop.id, ads)
+    ask = Ask(level, SINCE, UNTIL, spent_only=False, limit=1000)
+    async with db.tenant(world.shop.id) as conn:
+        (row,) = (each for each in (await report(conn, world.shop.id, ask, NOW)).rows if each.id == "")
+        inside = msgspec.structs.replace(ask, level="ad", within=(Within(level, ""),))
+        opened = await report(conn, world.shop.id, inside, NOW)
+        behind = {
+            metric: await tickets_behind(conn, world.shop.id, ask, metric, (level, ""), NOW)
+            for metric in ("leads", "sales", "revenue")
+        }
+
+    assert {each.id for each in opened.rows} == {"100", "201"}
+    assert sum(each.amounts.spend or 0 for each in opened.rows) == row.amounts.spend
+    assert row.amounts.leads > 0
+    for metric, tickets in behind.items():
+        assert sum(each.part for each in tickets) == getattr(row.amounts, metric)
+
+
+@pytest.mark.parametrize("level", ["account", "campaign", "ad"])
+async def test_what_stands_beside_the_table_is_of_the_same_filters(db: Database, level: Level):
+    """Who sold, and how long it took: of the rows that a text leaves, as the totals are, not of their accounts' all."""
+    world = await make_world(db, seed=26)
+    texts = {"account": "act_1", "campaign": "c1-0", "ad": "Anúncio 10"}
+    ask = Ask(level, SINCE, UNTIL, text=texts[level])
+    async with db.tenant(world.shop.id) as conn:
+        answer = (await report(conn, world.shop.id, ask, NOW)).totals.amounts
+        people = await salespeople(conn, world.shop.id, ask, NOW)
+        took = await times(conn, world.shop.id, ask, NOW)
+        clicked = await report(conn, world.shop.id, msgspec.structs.replace(ask, basis="click"), NOW)
+        grown = await cohort(conn, world.shop.id, msgspec.structs.replace(ask, basis="click"), NOW)
+
+    assert answer.sales > 0
+    assert sum(each.sales for each in people) == took.sales == answer.sales
+    assert sum((each.revenue for each in people), Decimal(0)) == answer.revenue
+    assert grown.leads == clicked.totals.amounts.leads
 
 
 def moved(ad: str, account: str, campaign: str | None, adset: str | None) -> CatalogAd:
