@@ -343,7 +343,7 @@ def _age(found: Report, now: datetime) -> str:
     if not known:
         return UNKNOWN
     if any(each is None for each in known):
-        return _("há contas nunca buscadas")
+        return _("em parte: há contas nunca buscadas")
     return ago(min(each for each in known if each), now)
 
 
