@@ -314,6 +314,30 @@ async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
     assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
 
 
+@pytest.mark.parametrize(
+    ("level", "ours", "dollars"),
+    [("account", "act_1", "act_2"), ("campaign", "c1-0", "c2-0"), ("ad", "100", "200")],
+)
+async def test_what_has_no_rate_is_told_of_the_rows_that_a_filter_leaves(
+    db: Database, level: Level, ours: str, dollars: str
+):
+    world = await make_world(db, seed=27)
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE tickets SET currency = 'BRL'")
+        await conn.execute("UPDATE ticket_refunds SET currency = 'BRL'")
+        reais, foreign = [
+            await report(conn, world.shop.id, Ask(level, SINCE, UNTIL, text=text, limit=1000), NOW)
+            for text in (ours, dollars)
+        ]
+
+    assert reais.rows
+    assert reais.totals.apart == ()
+    assert "rate_missing" not in reais.notes
+    missing = sum(each.spend for row in foreign.rows for each in row.apart)
+    assert missing > 0
+    assert [(each.currency, each.spend) for each in foreign.totals.apart] == [("USD", missing)]
+
+
 async def test_roll_ups_are_the_raw_sums(db: Database):
     world = await make_world(db, seed=16, tickets=0)
 
