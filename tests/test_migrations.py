@@ -42,6 +42,18 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = current_schema()::regnamespace ORDER BY 1, 2
 """
 
+# 2,500 tickets of one organization, made within minutes.
+TICKETS_AT_0016 = """
+INSERT INTO organizations (id, name, slug, partition) VALUES ('019a0000-0000-7000-8000-000000000000', 'Loja', 'loja', 1);
+INSERT INTO stages (organization_id, id, name, "group", position, probability)
+SELECT id, id, 'Novo', 'ACTIVE', 1, 10 FROM organizations;
+INSERT INTO contacts (organization_id, id, created_at)
+SELECT id, ('019ac123-' || lpad(to_hex(n), 4, '0') || '-7000-8000-000000000000')::uuid, now() FROM organizations, generate_series(1, 2500) AS n;
+INSERT INTO tickets (organization_id, id, contact_id, phone_number_id, stage_id, status, currency, source, follow_up, opened_at, active_at,
+    created_at, updated_at)
+SELECT organization_id, id, id, '1', organization_id, 'open', 'BRL', 'message', false, now(), now(), now(), now() FROM contacts;
+"""
+
 
 @pytest.fixture
 def empty(conninfo: str) -> Iterator[str]:
@@ -110,6 +122,24 @@ def test_from_every_older_revision_the_same_schema_comes_out(empty: str):
 
         assert migrate(empty) == HEAD
         assert shape(empty) == wanted
+
+
+def test_tickets_of_an_older_version_are_marked_in_pieces_that_one_transaction_follows(empty: str):
+    """Their ids begin with when they were made: what groups them by that makes one mark of a year's tickets."""
+    upgrade(empty, "0016")
+    with migrations._connect(empty, _role(empty)) as conn:
+        conn.execute(TICKETS_AT_0016)
+        conn.execute("DELETE FROM ticket_marks")
+    migrate(empty)
+
+    with migrations._connect(empty, _role(empty)) as conn:
+        marks = conn.execute("SELECT cardinality(ticket_ids) FROM ticket_marks ORDER BY 1").fetchall()
+    assert marks == [(500,), (1000,), (1000,)]
+
+
+def _role(conninfo: str) -> str | None:
+    with psycopg.connect(conninfo, autocommit=True) as conn:
+        return migrations._app_role(conn)
 
 
 def test_eight_processes_that_migrate_at_once_make_one_schema(empty: str):

@@ -106,6 +106,20 @@ async def test_an_ad_that_spent_beyond_what_few_sales_excuse_is_a_clear_loss_at_
     assert told["1000"]
 
 
+async def test_rows_of_one_name_say_what_they_belong_to_on_a_phone_too(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            "UPDATE meta_ads SET meta_campaign_name = 'Mensagens' WHERE meta_campaign_id IN ('c1-0', 'c2-0')"
+        )
+
+    page = await get(tab, f"/roi?level=campaign&{PERIOD}&spent=0")
+
+    twins = re.findall(r'row-under row-twin">([^<]+)<', page.text)
+    assert sorted(each.removeprefix(" · ") for each in twins) == ["Conta act_1", "Conta act_2"]
+
+
 async def test_many_opened_rows_have_a_chip_each_most_of_them_folded(
     world: World, tab: aiohttp.ClientSession
 ):

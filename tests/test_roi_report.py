@@ -20,7 +20,7 @@ from whatrack.insights import rollups
 from whatrack.roi import facts, hours, metrics
 from whatrack.roi.answers import Report
 from whatrack.roi.ask import Ask, Level, Within
-from whatrack.roi.report import daily, report, salespeople, tickets_behind
+from whatrack.roi.report import cohort, daily, report, salespeople, tickets_behind, times
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
 OURS = (
@@ -314,6 +314,30 @@ async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
     assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
 
 
+@pytest.mark.parametrize(
+    ("level", "ours", "dollars"),
+    [("account", "act_1", "act_2"), ("campaign", "c1-0", "c2-0"), ("ad", "100", "200")],
+)
+async def test_what_has_no_rate_is_told_of_the_rows_that_a_filter_leaves(
+    db: Database, level: Level, ours: str, dollars: str
+):
+    world = await make_world(db, seed=27)
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE tickets SET currency = 'BRL'")
+        await conn.execute("UPDATE ticket_refunds SET currency = 'BRL'")
+        reais, foreign = [
+            await report(conn, world.shop.id, Ask(level, SINCE, UNTIL, text=text, limit=1000), NOW)
+            for text in (ours, dollars)
+        ]
+
+    assert reais.rows
+    assert reais.totals.apart == ()
+    assert "rate_missing" not in reais.notes
+    missing = sum(each.spend for row in foreign.rows for each in row.apart)
+    assert missing > 0
+    assert [(each.currency, each.spend) for each in foreign.totals.apart] == [("USD", missing)]
+
+
 async def test_roll_ups_are_the_raw_sums(db: Database):
     world = await make_world(db, seed=16, tickets=0)
 
@@ -342,6 +366,48 @@ async def test_an_ad_that_moves_takes_its_past_with_it_at_once(db: Database):
                     world.shop.id,
                     Ask(level=level, since=SINCE, until=UNTIL, spent_only=False, limit=1000),
                 )
+
+
+@pytest.mark.parametrize("level", ["campaign", "adset"])
+async def test_ads_of_no_campaign_are_a_row_that_opens_like_any_other(db: Database, level: Level):
+    world = await make_world(db, seed=25)
+    async with db.tenant(world.shop.id) as conn:
+        ads = [moved("100", "act_1", None, None), moved("201", "act_2", None, None)]
+        await catalog.put(conn, world.shop.id, ads)
+    ask = Ask(level, SINCE, UNTIL, spent_only=False, limit=1000)
+    async with db.tenant(world.shop.id) as conn:
+        (row,) = (each for each in (await report(conn, world.shop.id, ask, NOW)).rows if each.id == "")
+        inside = msgspec.structs.replace(ask, level="ad", within=(Within(level, ""),))
+        opened = await report(conn, world.shop.id, inside, NOW)
+        behind = {
+            metric: await tickets_behind(conn, world.shop.id, ask, metric, (level, ""), NOW)
+            for metric in ("leads", "sales", "revenue")
+        }
+
+    assert {each.id for each in opened.rows} == {"100", "201"}
+    assert sum(each.amounts.spend or 0 for each in opened.rows) == row.amounts.spend
+    assert row.amounts.leads > 0
+    for metric, tickets in behind.items():
+        assert sum(each.part for each in tickets) == getattr(row.amounts, metric)
+
+
+@pytest.mark.parametrize("level", ["account", "campaign", "ad"])
+async def test_what_stands_beside_the_table_is_of_the_same_filters(db: Database, level: Level):
+    """Who sold, and how long it took: of the rows that a text leaves, as the totals are, not of their accounts' all."""
+    world = await make_world(db, seed=26)
+    texts = {"account": "act_1", "campaign": "c1-0", "ad": "Anúncio 10"}
+    ask = Ask(level, SINCE, UNTIL, text=texts[level])
+    async with db.tenant(world.shop.id) as conn:
+        answer = (await report(conn, world.shop.id, ask, NOW)).totals.amounts
+        people = await salespeople(conn, world.shop.id, ask, NOW)
+        took = await times(conn, world.shop.id, ask, NOW)
+        clicked = await report(conn, world.shop.id, msgspec.structs.replace(ask, basis="click"), NOW)
+        grown = await cohort(conn, world.shop.id, msgspec.structs.replace(ask, basis="click"), NOW)
+
+    assert answer.sales > 0
+    assert sum(each.sales for each in people) == took.sales == answer.sales
+    assert sum((each.revenue for each in people), Decimal(0)) == answer.revenue
+    assert grown.leads == clicked.totals.amounts.leads
 
 
 def moved(ad: str, account: str, campaign: str | None, adset: str | None) -> CatalogAd:
@@ -397,6 +463,25 @@ async def test_rows_that_are_replaced_while_their_ads_move_are_summed_by_what_th
     assert await blocks(db, world.shop.id) == await expected_blocks(db, world.shop.id)
 
 
+@pytest.mark.parametrize("level", ["account", "campaign", "adset", "ad"])
+async def test_who_reads_sees_one_moment_whatever_is_written_meanwhile(db: Database, level: Level):
+    """A table is several statements: rows are found, then summed, beside totals. What moves between them would be missed."""
+    world = await make_world(db, seed=21, tickets=20)
+    ask = Ask(level, SINCE, UNTIL, spent_only=False, limit=1000)
+    async with db.reading(world.shop.id) as conn:
+        before = await report(conn, world.shop.id, ask, NOW)
+        async with db.tenant(world.shop.id) as other:
+            await catalog.put(other, world.shop.id, [moved("100", "act_1", "c1-9", "s1-9")])
+            await spend(other, world, "act_1", SINCE, UNTIL, random.Random(22))
+        after = await report(conn, world.shop.id, ask, NOW)
+        days = metrics.total(day.amounts for day in await daily(conn, world.shop.id, ask, NOW))
+    async with db.reading(world.shop.id) as conn:
+        later = await report(conn, world.shop.id, ask, NOW)
+
+    assert (after.rows, after.totals) == (before.rows, before.totals)
+    assert days.spend == before.totals.amounts.spend != later.totals.amounts.spend
+
+
 async def blocks(db: Database, organization: UUID) -> dict[Any, Any]:
     """Every roll-up: (level, account, size, block, key) → the ads' days in it, spend, impressions, purchases' value."""
     async with db.tenant(organization) as conn:
@@ -448,6 +533,24 @@ async def test_a_change_of_many_tickets_is_followed_piece_by_piece(db: Database)
 
     assert held == (1000,)
     assert pieces == [facts.TICKETS_AT_ONCE, 0, 0]
+
+
+async def test_an_ad_that_moves_marks_its_tickets_piece_by_piece(db: Database):
+    world = await make_world(db, seed=24, tickets=0)
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            """INSERT INTO ticket_tracking (organization_id, ticket_id, meta_source_type, meta_ad_id, meta_enrichment_status)
+               SELECT %s, gen_random_uuid(), 'ad', '100', 'COMPLETED' FROM generate_series(1, 2500)""",
+            [world.shop.id],
+        )
+    await follow(db)
+    async with db.tenant(world.shop.id) as conn:
+        await catalog.put(conn, world.shop.id, [moved("100", "act_1", "c1-9", "s1-9")])
+        held = await (
+            await conn.execute("SELECT cardinality(ticket_ids) FROM ticket_marks ORDER BY 1")
+        ).fetchall()
+
+    assert held == [(500,), (1000,), (1000,)]
 
 
 async def test_facts_are_followed_and_equal_to_their_definition(db: Database):

@@ -1,6 +1,6 @@
-"""The only ways to a database connection: `tenant(org)` sees one organization's rows, `system()` sees all.
+"""The only ways to a database connection: `tenant(org)` sees one organization's rows, `reading(org)` too, `system()` sees all.
 
-Both open a transaction and name their scope in the same round trip, for that transaction only: no session state,
+All open a transaction and name their scope in the same round trip, for that transaction only: no session state,
 so a transaction pooler works. Row-level security reads the scope (see migrations/); a query that forgets its
 organization gets no rows of others. `system()` is for the inbox, flow, work, workers, login and the command line;
 an architecture test keeps it there.
@@ -26,11 +26,12 @@ Connection = AsyncConnection[Any]
 
 # Every setting ends with the transaction. jit: compiling a batch statement costs more than running it.
 BEGIN: LiteralString = """
-BEGIN; {role} SELECT set_config('whatrack.org', {scope}, true), set_config('statement_timeout', '30s', true),
+BEGIN {mode}; {role} SELECT set_config('whatrack.org', {scope}, true), set_config('statement_timeout', '30s', true),
 set_config('lock_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '60s', true),
 set_config('jit', 'off', true),
 set_config('timezone', 'UTC', true)
 """
+READING: LiteralString = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Would row-level security be bypassed, is there a role for which it would not, and which server is it?
 WHO: LiteralString = """
 SELECT rolsuper OR rolbypassrls, EXISTS (SELECT FROM pg_roles WHERE rolname = %s),
@@ -69,6 +70,12 @@ class Database:
             raise ValueError("a reserved id is not an organization")
         return self._scoped(organization_id)
 
+    def reading(self, organization_id: UUID) -> AbstractAsyncContextManager[Connection]:
+        """The same for who only reads: every statement sees the rows as they were at the first, whatever is written meanwhile."""
+        if organization_id in (ALL_TENANTS, NO_TENANT):
+            raise ValueError("a reserved id is not an organization")
+        return self._scoped(organization_id, READING)
+
     def system(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction over every organization's rows, for the loops that serve everybody."""
         return self._scoped(ALL_TENANTS)
@@ -78,8 +85,8 @@ class Database:
         return self._scoped(NO_TENANT)
 
     @asynccontextmanager
-    async def _scoped(self, scope: UUID) -> AsyncIterator[Connection]:
-        conn = await self._begun(scope)
+    async def _scoped(self, scope: UUID, mode: LiteralString = "") -> AsyncIterator[Connection]:
+        conn = await self._begun(scope, mode)
         try:
             try:
                 yield conn
@@ -91,12 +98,12 @@ class Database:
         finally:
             await self._pool.putconn(conn)
 
-    async def _begun(self, scope: UUID) -> Connection:
+    async def _begun(self, scope: UUID, mode: LiteralString) -> Connection:
         """A connection in a transaction. One that died in the pool, as all do when the server restarts, is replaced."""
         for attempt in range(self._pool.max_size + 1):
             conn = await self._pool.getconn()
             try:
-                await self.begin(conn, scope)
+                await self.begin(conn, scope, mode)
             except BaseException as error:
                 died = conn.broken and isinstance(error, OperationalError)
                 await self._pool.putconn(conn)
@@ -122,10 +129,10 @@ class Database:
         """A connection outside the pool, for a loop that keeps one for life; the caller closes it."""
         return await AsyncConnection.connect(self.conninfo, autocommit=True, connect_timeout=5)
 
-    async def begin(self, conn: Connection, scope: UUID) -> None:
+    async def begin(self, conn: Connection, scope: UUID, mode: LiteralString = "") -> None:
         """Open a scoped transaction on a connection; `conn.commit()` or `conn.rollback()` ends it."""
         role = sql.SQL("SET LOCAL ROLE {};").format(sql.Identifier(self._role)) if self._role else sql.SQL("")
-        statement = sql.SQL(BEGIN).format(role=role, scope=sql.Literal(str(scope)))
+        statement = sql.SQL(BEGIN).format(mode=sql.SQL(mode), role=role, scope=sql.Literal(str(scope)))
         await conn.execute(statement, prepare=False)
 
 

@@ -168,15 +168,19 @@ class Show:
         await clock.stop()
 
     async def _live(self, session: aiohttp.ClientSession, player: Player, key: str) -> None:
-        """Let people come while the demo serves; a webhook or move that fails is tried no second time."""
-        ends, fetch_at = time.monotonic() + BUSY_S, time.monotonic() + FETCH_EVERY_S
+        """Let people come while the demo serves; a webhook or move that fails is tried no second time.
+
+        At first one each few seconds, to be watched, then ever fewer: or an hour of it would outweigh the month before.
+        """
+        began = time.monotonic()
+        ends, fetch_at = began + BUSY_S, began + FETCH_EVERY_S
         while True:
             await asyncio.sleep(EVERY_S)
             if fetch_at < time.monotonic() < ends:
                 fetch_at = time.monotonic() + FETCH_EVERY_S
                 with suppress(aiohttp.ClientError, TimeoutError):
                     await refresh(session, key, days=1)
-            if time.monotonic() < ends and secrets.randbelow(2):
+            if time.monotonic() < ends and not secrets.randbelow(2 + int(time.monotonic() - began) // 60):
                 self.sandbox.months.come()
             with suppress(aiohttp.ClientError, TimeoutError):
                 await player.catch_up(strict=False)

@@ -10,12 +10,12 @@ from whatrack.roi.answers import Apart
 from whatrack.roi.ask import Ask
 from whatrack.roi.events import FACTS, MARKED, REFUND_AT, REFUNDED
 from whatrack.roi.scope import Scope
-from whatrack.roi.sums import KEYS, SCOPE
+from whatrack.roi.sums import ALLOWED, KEYS, SCOPE
 from whatrack.units import from_minor
 
 NO_RATE: LiteralString = """NOT EXISTS (SELECT FROM fx_rates x WHERE x.organization_id = %(organization)s AND x.currency = {currency}
     AND x.into_currency = %(currency)s AND x.day = {day})"""
-WITHOUT_RATE: LiteralString = f"""WITH {SCOPE}, {MARKED}, spent AS (
+WITHOUT_RATE: LiteralString = f"""WITH {SCOPE}, {{allowed}} {MARKED}, spent AS (
     SELECT p.account_ref, d.ad_ref, p.currency, sum(d.spend) AS spend
     FROM (
         SELECT account_ref, currency, first + n AS day
@@ -40,21 +40,27 @@ WITHOUT_RATE: LiteralString = f"""WITH {SCOPE}, {MARKED}, spent AS (
     AND r.currency <> %(currency)s AND {{no_rate_of_refund}}
 )
 SELECT 'own', {{spent_key}}::text, s.currency, s.spend, 0, 0 FROM spent s
-LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = s.ad_ref
+LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = s.ad_ref {{spent_only}}
 UNION ALL
 SELECT CASE WHEN c.account_ref IS NOT NULL THEN 'own' WHEN c.ad_ref = -1 THEN 'organic' WHEN c.ad_ref = -2 THEN 'post'
             WHEN c.ad_ref = -3 THEN 'unidentified' ELSE 'unconnected' END,
     CASE WHEN c.account_ref IS NOT NULL THEN {{counted_key}}::text ELSE '' END, c.currency, 0, c.revenue, c.refunds
 FROM told c LEFT JOIN acc ON acc.ref = c.account_ref LEFT JOIN meta_ads m ON m.organization_id = %(organization)s AND m.ref = c.ad_ref
 WHERE CASE WHEN c.account_ref IS NULL THEN %(whole)s ELSE acc.in_scope END
-AND width_bucket(c.at, %(bounds)s::timestamptz[]) BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s)
+AND width_bucket(c.at, %(bounds)s::timestamptz[]) BETWEEN coalesce(acc.first_bucket, %(first_bucket)s) AND coalesce(acc.last_bucket, %(last_bucket)s) {{counted_only}}
 """  # noqa: S608 - constants only
 
 
+ALLOWED_ALONE: LiteralString = "{word} {key} IN (SELECT key FROM allowed)"
+WHERE: LiteralString = "WHERE"
+AND: LiteralString = "AND"
+EVERYTHING: LiteralString = ""
+
+
 async def find(conn: Connection, about: Scope, ask: Ask) -> dict[tuple[str, str], tuple[Apart, ...]]:
-    """(kind, key) → what has no rate, a currency each; key as in sums.py, "" for special rows."""
+    """(kind, key) → what has no rate, a currency each, of the rows that the filters leave; key as in sums.py, "" for special rows."""
     spent_key, counted_key = KEYS[ask.level]
-    by_click = ask.basis == "click"
+    by_click, is_filtered = ask.basis == "click", scopes.is_filtered(ask)
     statement = WITHOUT_RATE.format(
         sale_at="touched_at" if by_click else "won_at",
         refund_at="f.touched_at" if by_click else REFUND_AT,
@@ -62,6 +68,9 @@ async def find(conn: Connection, about: Scope, ask: Ask) -> dict[tuple[str, str]
         no_rate_of_refund=NO_RATE.format(
             currency="r.currency", day="(r.refunded_at AT TIME ZONE %(zone)s)::date"
         ),
+        allowed=ALLOWED[ask.level] if is_filtered else EVERYTHING,
+        spent_only=ALLOWED_ALONE.format(word=WHERE, key=spent_key) if is_filtered else EVERYTHING,
+        counted_only=ALLOWED_ALONE.format(word=AND, key=counted_key) if is_filtered else EVERYTHING,
         spent_key=spent_key,
         counted_key=counted_key,
     )

@@ -24,7 +24,10 @@ MAX_LIMIT = 1000
 
 
 class Within(msgspec.Struct, frozen=True):
-    """A row that is asked about: its children, or itself. id: ad_account_id ("act_…") for account, else Meta's id, whole."""
+    """A row that is asked about: its children, or itself. id: ad_account_id ("act_…") for account, else Meta's id, whole;
+
+    '' for ads that have no campaign or ad set.
+    """
 
     kind: Level
     id: str

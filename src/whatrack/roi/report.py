@@ -251,7 +251,11 @@ async def _immature_since(conn: Connection, about: Scope, ask: Ask, now: datetim
     """The first day of the period whose clicks are younger than three of four sales took; None when all are older."""
     today = periods.day_in(now, about.home)
     took = await series.times(
-        conn, about, msgspec.structs.replace(ask, since=today - timedelta(days=90), until=today, basis="sale")
+        conn,
+        about,
+        msgspec.structs.replace(
+            ask, since=today - timedelta(days=90), until=today, basis="sale", text="", statuses=(), within=()
+        ),
     )
     days = IMMATURE_DAYS
     if took.p75_hours is not None and took.sales >= ENOUGH_SALES:

@@ -31,7 +31,8 @@ SELECT DISTINCT account_id FROM meta_ad_account_access WHERE organization_id = %
 """
 OF_PARENTS: LiteralString = """
 SELECT DISTINCT meta_account_id FROM meta_ads
-WHERE organization_id = %s AND (meta_campaign_id = ANY(%s) OR meta_ad_set_id = ANY(%s) OR meta_ad_id = ANY(%s))
+WHERE organization_id = %(organization)s AND (meta_campaign_id = ANY(%(campaigns)s) OR (meta_campaign_id IS NULL AND '' = ANY(%(campaigns)s))
+    OR meta_ad_set_id = ANY(%(adsets)s) OR (meta_ad_set_id IS NULL AND '' = ANY(%(adsets)s)) OR meta_ad_id = ANY(%(ads)s))
 """
 
 
@@ -117,7 +118,10 @@ async def _asked(conn: Connection, organization_id: UUID, ask: Ask, accounts: li
         seen = {row[0] for row in rows}
         asked = [account for account in asked if account.id in seen]
     if any(below := parents(ask)):
-        rows = await (await conn.execute(OF_PARENTS, [organization_id, *below])).fetchall()
+        values = dict(
+            zip(("organization", "campaigns", "adsets", "ads"), (organization_id, *below), strict=True)
+        )
+        rows = await (await conn.execute(OF_PARENTS, values)).fetchall()
         theirs = {row[0] for row in rows}
         asked = [account for account in asked if account.digits in theirs]
     return asked

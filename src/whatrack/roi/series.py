@@ -92,11 +92,12 @@ FROM counted c {of_ad} WHERE {in_scope} {only} GROUP BY 1
 """
 DAY_BUCKETS: LiteralString = "width_bucket(at, %(days)s::timestamptz[])"
 KEY_ALLOWED: LiteralString = "AND {key} IN (SELECT key FROM allowed)"
+# {allowed}, {of_ad}, {only}: what a filter leaves; see _filtered.
 TIMES: LiteralString = f"""
-WITH {SCOPE}, {MARKED}, sold AS (
+WITH {SCOPE}, {{allowed}} {MARKED}, sold AS (
     SELECT c.w, extract(epoch FROM c.won_at - c.touched_at) / 3600 AS hours
-    FROM (SELECT f.* FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s AND f.ad_ref <> -1) AS c {OF_ACCOUNT}
-    WHERE {IN_SCOPE} AND c.ad_ref <> -2
+    FROM (SELECT f.* FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s AND f.ad_ref <> -1) AS c {{of_ad}}
+    WHERE {IN_SCOPE} AND c.ad_ref <> -2 {{only}}
 ), took AS (SELECT hours, sum(w) AS count FROM sold GROUP BY 1 HAVING sum(w) > 0),
 ranked AS (SELECT hours, count, sum(count) OVER (ORDER BY hours) AS upto, sum(count) OVER () AS whole FROM took)
 SELECT coalesce(max(whole), 0), min(hours) FILTER (WHERE upto * 2 >= whole), min(hours) FILTER (WHERE upto * 4 >= whole * 3),
@@ -106,10 +107,10 @@ FROM ranked
 """  # noqa: S608 - constants only
 # By click: what has not reached an age says nothing about it, so each point has a base of its own.
 COHORT: LiteralString = f"""
-WITH {SCOPE}, {MARKED}, clicked AS MATERIALIZED (
+WITH {SCOPE}, {{allowed}} {MARKED}, clicked AS MATERIALIZED (
     SELECT c.w, c.touched_at, c.won_at
-    FROM (SELECT f.* FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.is_lead AND f.ad_ref <> -1) AS c {OF_ACCOUNT}
-    WHERE {IN_SCOPE} AND c.ad_ref <> -2
+    FROM (SELECT f.* FROM {FACTS} WHERE f.touched_at >= %(lo)s AND f.touched_at < %(hi)s AND f.is_lead AND f.ad_ref <> -1) AS c {{of_ad}}
+    WHERE {IN_SCOPE} AND c.ad_ref <> -2 {{only}}
 )
 SELECT p.days, coalesce(sum(c.w) FILTER (WHERE c.touched_at <= p.upto), 0)::int,
     coalesce(sum(c.w) FILTER (WHERE c.touched_at <= p.upto AND c.won_at <= c.touched_at + p.days * interval '24 hours'), 0)::int,
@@ -119,7 +120,7 @@ LEFT JOIN clicked c ON true GROUP BY 1 ORDER BY 1
 """  # noqa: S608 - constants only
 CURVE = (1, 2, 3, 5, 7, 14, 21, 30, 45, 60, 90)
 SELLERS: LiteralString = f"""
-WITH {SCOPE}, {MARKED}, told AS (
+WITH {SCOPE}, {{allowed}} {MARKED}, told AS (
     SELECT f.ticket_id, f.ad_ref, f.account_ref, f.w AS sales, f.w * {SOLD} AS revenue, 0::bigint AS refunds
     FROM {FACTS} WHERE f.won_at >= %(lo)s AND f.won_at < %(hi)s
     UNION ALL
@@ -130,7 +131,7 @@ WITH {SCOPE}, {MARKED}, told AS (
 SELECT t.owner_id AS user_id, u.name, sum(c.sales)::int AS sales, coalesce(sum(c.revenue), 0) / 100.0 AS revenue,
     coalesce(sum(c.refunds), 0) / 100.0 AS refunds
 FROM told c JOIN tickets t ON t.organization_id = %(organization)s AND t.id = c.ticket_id
-LEFT JOIN users u ON u.id = t.owner_id {OF_ACCOUNT} WHERE {IN_SCOPE}
+LEFT JOIN users u ON u.id = t.owner_id {{of_ad}} WHERE {IN_SCOPE} {{only}}
 GROUP BY 1, 2 HAVING sum(c.sales) <> 0 OR sum(c.refunds) <> 0 ORDER BY revenue DESC, u.name, t.owner_id
 """  # noqa: S608 - constants only
 # What one fact adds to each number, by sale and by click; {at} is the day it belongs to.
@@ -167,8 +168,8 @@ OF_KIND: LiteralString = f"AND {KIND} = %(kind)s"
 OF_KEY: LiteralString = f"AND {KIND} = 'own' AND {{key}} = %(key)s"
 ROW_KEYS: dict[RowKind, LiteralString] = {
     "account": "acc.ref::text",
-    "campaign": "m.meta_campaign_id",
-    "adset": "m.meta_ad_set_id",
+    "campaign": "coalesce(m.meta_campaign_id, '')",
+    "adset": "coalesce(m.meta_ad_set_id, '')",
     "ad": "m.meta_ad_id",
 }
 
@@ -218,6 +219,12 @@ def _only_allowed(ask: Ask) -> LiteralString:
     return KEY_ALLOWED.format(key=KEYS[ask.level][1]) if scopes.is_filtered(ask) else EVERYTHING
 
 
+def _filtered(statement: LiteralString, ask: Ask) -> LiteralString:
+    """The same statement, of what the filters leave."""
+    of_ad = OF_AD if scopes.is_filtered(ask) else OF_ACCOUNT
+    return statement.format(allowed=_allowed(ask), of_ad=of_ad, only=_only_allowed(ask))
+
+
 def _counted_days(about: Scope, ask: Ask) -> LiteralString:
     is_filtered = scopes.is_filtered(ask)
     return COUNTED_DAYS.format(
@@ -257,7 +264,7 @@ def _of_day(about: Scope, spent: dict[str, Any], counted: dict[str, Any]) -> Amo
 async def times(conn: Connection, about: Scope, ask: Ask) -> Times:
     """How long the sales of the period took; half, and three quarters of them, took no longer than told."""
     values = scopes.values(about, ask, zone=about.zone) | {"curve": list(CURVE)}
-    row = await (await conn.execute(TIMES, values)).fetchone()
+    row = await (await conn.execute(_filtered(TIMES, ask), values)).fetchone()
     sales, median, three_quarters, upto = row or (0, None, None, [])
     curve = (
         [(day, Decimal(count) / Decimal(sales)) for day, count in zip(CURVE, upto, strict=True)]
@@ -270,14 +277,14 @@ async def times(conn: Connection, about: Scope, ask: Ask) -> Times:
 async def cohort(conn: Connection, about: Scope, ask: Ask, now: datetime) -> Cohort:
     """The leads whose last touch lies in the period, and by which age they had bought."""
     values = scopes.values(about, ask, zone=about.zone) | {"curve": list(CURVE), "now": now}
-    rows = await (await conn.execute(COHORT, values)).fetchall()
+    rows = await (await conn.execute(_filtered(COHORT, ask), values)).fetchall()
     leads, sales = rows[0][3:]
     return Cohort(leads, sales, [Age(*row[:3]) for row in rows])
 
 
 async def salespeople(conn: Connection, about: Scope, ask: Ask) -> list[Salesperson]:
     """Sales by who owns the ticket; refunds on their own day."""
-    rows = await _dicts(conn, SELLERS, scopes.values(about, ask, zone=about.zone))
+    rows = await _dicts(conn, _filtered(SELLERS, ask), scopes.values(about, ask, zone=about.zone))
     return [msgspec.convert(row, Salesperson) for row in rows]
 
 

@@ -149,8 +149,8 @@ RANK: LiteralString = """CASE WHEN m.effective_status = 'ACTIVE' THEN 0 WHEN m.e
     WHEN m.effective_status IN ('ARCHIVED', 'DELETED', 'NOT_VISIBLE') THEN 3 ELSE 2 END"""
 ALLOWED_ADS: LiteralString = f"""allowed AS MATERIALIZED (
     SELECT m.ref AS key FROM meta_ads m WHERE m.organization_id = %(organization)s
-    AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
-    AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s))
+    AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s) OR (m.meta_campaign_id IS NULL AND '' = ANY(%(campaigns)s)))
+    AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s) OR (m.meta_ad_set_id IS NULL AND '' = ANY(%(adsets)s)))
     AND (%(ad_ids)s::text[] IS NULL OR m.meta_ad_id = ANY(%(ad_ids)s))
     AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.name, m.meta_ad_id))) > 0)
     AND (%(ranks)s::int[] IS NULL OR {RANK} = ANY(%(ranks)s))
@@ -159,8 +159,8 @@ ALLOWED_ADS: LiteralString = f"""allowed AS MATERIALIZED (
 ALLOWED_BY: LiteralString = f"""allowed AS MATERIALIZED (
     SELECT key FROM (
         SELECT {{key}} AS key, {{name}} AS name, {{id}} AS id, min({RANK}) AS rank FROM meta_ads m WHERE m.organization_id = %(organization)s
-        AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s))
-        AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s))
+        AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s) OR (m.meta_campaign_id IS NULL AND '' = ANY(%(campaigns)s)))
+        AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s) OR (m.meta_ad_set_id IS NULL AND '' = ANY(%(adsets)s)))
          AND (%(ad_ids)s::text[] IS NULL OR m.meta_ad_id = ANY(%(ad_ids)s)) GROUP BY 1, 2, 3 OFFSET 0
     ) AS named
     GROUP BY 1 HAVING (%(text)s::text IS NULL OR bool_or(position(lower(%(text)s) IN lower(concat_ws(' ', name, id))) > 0))

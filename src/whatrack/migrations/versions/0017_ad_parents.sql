@@ -86,8 +86,10 @@ BEGIN
         GROUP BY 1 ORDER BY 1
     LOOP
         INSERT INTO ticket_marks (organization_id, ticket_ids)
-        SELECT organization_id, array_agg(ticket_id) FROM ticket_tracking
-        WHERE organization_id = moved.organization_id AND meta_ad_id = ANY(moved.ids) GROUP BY 1;
+        SELECT organization_id, array_agg(ticket_id)
+        FROM (SELECT organization_id, ticket_id, row_number() OVER () AS nth FROM ticket_tracking
+              WHERE organization_id = moved.organization_id AND meta_ad_id = ANY(moved.ids)) AS t
+        GROUP BY organization_id, (nth - 1) / 1000;
         PERFORM pg_advisory_xact_lock(insight_blocks_lock(moved.organization_id));
         FOR place IN
             SELECT account_ref, array_agg(size::int) AS sizes, array_agg(block) AS numbers FROM insight_blocks
@@ -170,7 +172,9 @@ CREATE TABLE roi_ticket_sums (
 ) WITH (fillfactor = 90);
 SELECT protect_tenant_table('roi_ticket_sums');
 
--- All tickets have to be followed anew.
+-- All tickets have to be followed anew, in pieces: a mark is followed whole, in one transaction.
 DELETE FROM ticket_marks;
 INSERT INTO ticket_marks (organization_id, ticket_ids)
-SELECT organization_id, array_agg(id) FROM tickets GROUP BY organization_id, left(id::text, 3);
+SELECT organization_id, array_agg(id)
+FROM (SELECT organization_id, id, row_number() OVER (PARTITION BY organization_id ORDER BY id) AS place FROM tickets) AS t
+GROUP BY organization_id, (place - 1) / 1000;

@@ -130,7 +130,7 @@ class Insights(BaseModel):
 @router.get("/insights", response_model=Insights)
 async def read_insights(db: Db, who: Member, filters: Annotated[Filters, Query()]) -> dict[str, Any]:
     """What was spent and earned: stored rows alone, Meta is not asked."""
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         answer = await reports.report(conn, who.organization_id, _ask(filters), await clock(conn))
     currency = answer.currency
     return {

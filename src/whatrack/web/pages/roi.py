@@ -31,7 +31,7 @@ def filters_of(request: Request) -> Filters:
 async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
     """The report as its address asks for it."""
     filters = filters_of(request)
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
         context = await roi_page.built(conn, who.organization_id, filters, names, path=HERE, opens=True)
         context |= await roi_page.options(conn, who.organization_id)
@@ -60,7 +60,7 @@ async def rows(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
     filters = filters_of(request)
     if not by_htmx(request):
         return see(request, filters.to(HERE))
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
         context = await roi_page.children(conn, who.organization_id, filters, names)
     return page(request, "_/roi_rows.html", **context, whole=filters.to(HERE))

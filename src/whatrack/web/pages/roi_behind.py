@@ -64,7 +64,7 @@ async def tickets_behind(
     filters = filters_of(request)
     if metric not in TICKETS:
         raise NotFound("There is no such figure.")
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
         found = await _behind(conn, who.organization_id, ask, metric, row, now)
@@ -135,7 +135,7 @@ async def number(request: Request, db: Db, who: Member, metric: str = "", row: s
     column = COLUMNS.get(metric)
     if column is None:
         raise NotFound("There is no such figure.")
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         named = await _named(conn, who.organization_id, filters, row, today, now)
         line = named.row

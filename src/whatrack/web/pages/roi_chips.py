@@ -6,6 +6,7 @@ import msgspec
 
 from whatrack.roi.ask import LEVELS, Within
 from whatrack.roi.report import Report
+from whatrack.web.pages.i18n import _
 from whatrack.web.pages.roi_filters import Filters
 
 
@@ -20,7 +21,7 @@ def chips(names: Mapping[Within, str], filters: Filters, path: str, unknown: str
     """A chip for each opened row. unknown: what one without a name is called; its id where empty."""
     return [
         Chip(
-            names.get(each) or unknown or each.id,
+            names.get(each) or unknown or each.id or _("sem nome"),
             filters.to(
                 path, within=tuple(other for other in filters.within if other != f"{each.kind}:{each.id}")
             ),

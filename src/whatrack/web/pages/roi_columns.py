@@ -73,7 +73,7 @@ def _all() -> tuple[Column, ...]:
         Column("attributed_revenue", marked("Faturamento de anúncios"), "money", marked("a parte do faturamento que um anúncio trouxe"), ours, good="up"),
         Column("cpa", marked("CPA"), "money", marked("investimento ÷ vendas"), both, (spend, "sales"), "down"),
         Column("revenue", marked("Faturamento"), "money", marked("soma do valor das vendas"), ours, good="up", tickets="revenue"),
-        Column("refunds", marked("Reembolsos"), "money", marked("soma do que foi devolvido, no dia do reembolso; por filtro no dia da venda, e por data do clique no do clique"), ours, good="down", tickets="refunds"),
+        Column("refunds", marked("Reembolsos"), "money", marked("soma do que foi devolvido, no dia do reembolso; no dia da venda, se o filtro pede; no dia do clique, no relatório por data do clique"), ours, good="down", tickets="refunds"),
         Column("net_revenue", marked("Faturamento líquido"), "money", marked("faturamento − reembolsos"), ours, ("revenue", "refunds"), "up"),
         Column("product_cost", marked("Custo do produto"), "money", marked("o que você definiu em Custos"), "settings", good="down"),
         Column("fees", marked("Taxas"), "money", marked("gateway e comissão, como definidas em Custos"), "settings", good="down"),

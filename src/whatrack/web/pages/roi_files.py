@@ -77,7 +77,7 @@ async def as_xlsx(request: Request, db: Db, who: Member) -> Response:
 async def _whole(request: Request, db: Database, who: Access) -> Report:
     """The report with the rows of every page, special rows named in the reader's words."""
     filters = filters_of(request)
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0, limit=MAX_LIMIT, compare=False)
         found = await reports.report(conn, who.organization_id, ask, now)

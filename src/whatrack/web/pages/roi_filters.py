@@ -135,7 +135,7 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
     def parents(self) -> tuple[Within, ...]:
         """The rows that were opened."""
         pairs = (each.partition(":") for each in self.within)
-        return tuple(Within(kind, key) for kind, _colon, key in pairs if kind in NEXT and key)  # type: ignore[arg-type] # one of NEXT's
+        return tuple(Within(kind, key) for kind, colon, key in pairs if kind in NEXT and colon)  # type: ignore[arg-type] # one of NEXT's
 
     def ask(self, today: date, **more: Any) -> Ask:
         """The question that the report answers. today: in the organization's zone. more: of Ask's own fields."""

@@ -1,5 +1,6 @@
 """What the report's page shows, put together: read in one transaction, for members and for who has a link alike."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -40,7 +41,10 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A row of the table. href: its children, one level down, children: the same as rows to stand beneath it; outside: the same thing in Ads Manager."""
+    """A row of the table. href: its children, one level down, children: the same as rows to stand beneath it; outside: the same thing in Ads Manager.
+
+    twin: another row here has the same name, so that what it belongs to has to stand beside it on a phone too.
+    """
 
     name: str
     cells: list[Cell]
@@ -54,6 +58,7 @@ class Line(msgspec.Struct, frozen=True):
     key: str = ""
     children: str = ""
     apart: str = ""
+    twin: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -230,7 +235,11 @@ def _funnel(steps: Funnel, filters: Filters, *, opens: bool) -> list[Step]:
 def _table(
     found: Report, columns: list[Column], filters: Filters, judge: Judge, *, path: str, opens: bool
 ) -> dict[str, Any]:
-    lines = [_line(row, columns, found, filters, judge, path=path, opens=opens) for row in found.rows]
+    named = Counter(figures.name_of(row) for row in found.rows)
+    lines = [
+        msgspec.structs.replace(line, twin=named[line.name] > 1)
+        for line in (_line(row, columns, found, filters, judge, path=path, opens=opens) for row in found.rows)
+    ]
     last_page = found.next_offset is None
     special = found.special if last_page else []
     lines += [_line(row, columns, found, filters, judge, path=path, opens=opens) for row in special]
@@ -343,7 +352,7 @@ def _age(found: Report, now: datetime) -> str:
     if not known:
         return UNKNOWN
     if any(each is None for each in known):
-        return _("há contas nunca buscadas")
+        return _("em parte: há contas nunca buscadas")
     return ago(min(each for each in known if each), now)
 
 

@@ -37,7 +37,7 @@ class Curve(msgspec.Struct, frozen=True):
 async def times(request: Request, db: Db, who: Member) -> Response:
     """From the last click to the sale: of the period's sales, median, third quartile and curve; of its clicks, who bought."""
     filters = filters_of(request)
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
         found = await reports.times(conn, who.organization_id, ask, now)
@@ -104,7 +104,7 @@ class Sum(msgspec.Struct, frozen=True):
 async def people(request: Request, db: Db, who: Member) -> Response:
     """Who sold what in the period."""
     filters = filters_of(request)
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
         found = await reports.salespeople(conn, who.organization_id, ask, now)

@@ -46,7 +46,7 @@ class Cause(msgspec.Struct, frozen=True):
 async def show(request: Request, db: Db, who: Member) -> Response:
     """Leads and sales, each from our count down to Meta's."""
     filters = filters_of(request)
-    async with db.tenant(who.organization_id) as conn:
+    async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
         found = await reconcile.reconcile(conn, who.organization_id, ask, now)

@@ -110,9 +110,10 @@ async def opened(request: Request, db: Db, token: str) -> Response:
         async with db.tenant(organization_id) as conn:
             shared = await sharing.opened(conn, organization_id, token)
             own = await organizations.by_id(conn, organization_id)
-            i18n.set_zone(own.timezone)
-            path = sharing.PATH + token
-            filters = _bounded(Filters.of_question(shared.question), request)
+        i18n.set_zone(own.timezone)
+        path = sharing.PATH + token
+        filters = _bounded(Filters.of_question(shared.question), request)
+        async with db.reading(organization_id) as conn:
             context = await roi_page.built(conn, organization_id, filters, USUAL, path=path, opens=False)
     except NotFound:
         text = _("O link expirou ou foi revogado. Peça outro a quem o enviou.")
