@@ -152,6 +152,7 @@ def test_colour_goes_by_break_even_and_target_and_never_alone():
 
 
 def test_without_a_target_there_is_red_or_nothing():
+    assert Judge(None, Decimal(3)).of(Decimal(9))[0] == "bad"  # a sale leaves nothing: none is enough
     judge = Judge(Decimal("1.3"), None)
 
     assert judge.of(Decimal("1.2"))[0] == "bad"

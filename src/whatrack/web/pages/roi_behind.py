@@ -149,7 +149,7 @@ async def number(request: Request, db: Db, who: Member, metric: str = "", row: s
         if metric in FIELDS and metric != "reach":
             ask = narrowed(filters.ask(today, offset=0), line)
             days = await reports.daily(conn, who.organization_id, ask, now)
-    judge = Judge(named.report.break_even or Decimal(1), target)
+    judge = Judge(named.report.break_even, target)
     parts = [COLUMNS[name] for name in column.over if name in COLUMNS]
     shown = figures.cells([column, *parts], line, named.report, filters, judge)
     return page(

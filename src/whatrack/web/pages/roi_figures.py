@@ -63,16 +63,16 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Judge(msgspec.Struct, frozen=True):
-    """What is good: the ROAS at which nothing is lost, and the one that is aimed at."""
+    """What is good: the ROAS at which nothing is lost, None where a sale leaves nothing; and the one that is aimed at."""
 
-    break_even: Decimal
+    break_even: Decimal | None
     target: Decimal | None
 
     def of(self, value: Number | None) -> tuple[str, str, str]:
         """(tone, mark, word) of a ROAS."""
         if value is None:
             return "", "", ""
-        if value < self.break_even:
+        if self.break_even is None or value < self.break_even:
             return "bad", "▼", _("abaixo do equilíbrio")
         if self.target is None:
             return "", "", ""

@@ -95,7 +95,7 @@ async def built(
     found = await reports.report(conn, organization_id, ask, now)
     days = await reports.daily(conn, organization_id, ask, now)
     steps = await reports.funnel(conn, organization_id, ask, now)
-    judge = Judge(found.break_even or Decimal(1), await looks.target(conn, organization_id))
+    judge = Judge(found.break_even, await looks.target(conn, organization_id))
     columns = roi_columns.known(names) or roi_columns.known(USUAL)
     return {
         **places(filters, path, ask),
@@ -118,7 +118,7 @@ async def children(
     """The rows that an address asks for and nothing else of the page, in the same columns."""
     now, current = await today(conn)
     found = await reports.report(conn, organization_id, filters.ask(current, compare=False), now)
-    judge = Judge(found.break_even or Decimal(1), await looks.target(conn, organization_id))
+    judge = Judge(found.break_even, await looks.target(conn, organization_id))
     columns = roi_columns.known(names) or roi_columns.known(USUAL)
     return {"report": found, **_table(found, columns, filters, judge, path=HERE, opens=True)}
 
