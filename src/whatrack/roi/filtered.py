@@ -34,10 +34,12 @@ TOLD: LiteralString = """
 NUMBERS: LiteralString = """sum({sign}spend) AS spend, sum({sign}impressions) AS impressions, sum({sign}clicks) AS clicks,
     sum({sign}link_clicks) AS link_clicks, sum({sign}conversations) AS conversations, sum({sign}meta_leads) AS meta_leads,
     sum({sign}meta_purchases) AS meta_purchases, sum({sign}meta_purchase_value) AS meta_purchase_value"""
+SIGNED: LiteralString = NUMBERS.format(sign="p.sign * x.")
+ADDED: LiteralString = NUMBERS.format(sign="x.")
 # Each piece of each account by itself, so that no row read needs more than to be added.
 IN_PIECES: LiteralString = f"""
-    SELECT p.slot, {NUMBERS.format(sign="p.sign * x.")} FROM {PIECES} CROSS JOIN LATERAL (
-        SELECT {NUMBERS.format(sign="x.")} FROM {{table}} x
+    SELECT p.slot, {SIGNED} FROM {PIECES} CROSS JOIN LATERAL (
+        SELECT {ADDED} FROM {{table}} x
         WHERE x.organization_id = %(organization)s AND x.account_ref = a.account_ref AND {{piece}} AND ({{row}} IN (SELECT key FROM grouped)) IS TRUE
     ) AS x GROUP BY 1"""  # noqa: S608 - constants only
 OF_AD_BLOCKS: LiteralString = IN_PIECES.format(
@@ -72,10 +74,12 @@ SPENT: LiteralString = """
     FROM ({of}) AS x"""
 COST: LiteralString = """sum(CASE WHEN sales <> 0 OR revenue <> 0 THEN
         coalesce(revenue, 0) * (%({rates})s::numeric[])[cost + 1] + sales * (%({fixed})s::numeric[])[cost + 1] END)"""
+PRODUCT_COST: LiteralString = COST.format(rates="product_rates", fixed="product_fixed")
+FEES: LiteralString = COST.format(rates="fee_rates", fixed="fee_fixed")
 COUNTED: LiteralString = f"""
     SELECT sum(leads) AS leads, sum(conversations) AS conversations, sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales,
         sum(valueless) AS valueless, sum(revenue) AS revenue, sum(refunds) AS refunds, coalesce(sum(unrated), 0) AS unrated,
-        {COST.format(rates="product_rates", fixed="product_fixed")} AS product_cost, {COST.format(rates="fee_rates", fixed="fee_fixed")} AS fees
+        {PRODUCT_COST} AS product_cost, {FEES} AS fees
     FROM events JOIN acc ON acc.ref = account_ref WHERE at >= %(total_begins)s AND at < %(total_ends)s"""  # noqa: S608 - constants only
 TOTALS: LiteralString = ", spent.*, told.* FROM ({spent}) AS spent CROSS JOIN ({told}) AS told"
 PARENTS: dict[str, LiteralString] = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id"}
