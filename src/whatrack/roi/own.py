@@ -10,11 +10,12 @@ from whatrack.roi.scope import Scope
 from whatrack.units import from_minor
 
 # By the index of an account's days: those accounts are read day by day anyhow, for their rates.
-OF_ACCOUNTS: LiteralString = """
-SELECT d.account_ref::text, sum(d.spend)::bigint FROM meta_ad_insights_daily d
-WHERE d.organization_id = %(organization)s AND d.account_ref = ANY(%(accounts)s) AND d.day BETWEEN %(since)s AND %(until)s GROUP BY 1
+OF_DAYS: LiteralString = """
+SELECT {key}::text, sum(d.spend)::bigint FROM meta_ad_insights_daily d
+WHERE d.organization_id = %(organization)s AND d.account_ref = ANY(%(accounts)s) AND d.day BETWEEN %(since)s AND %(until)s {only} GROUP BY 1
 """
-OF_ADS: LiteralString = """
+OF_ACCOUNTS: LiteralString = OF_DAYS.format(key="d.account_ref", only="")
+OF_PARENTS: LiteralString = """
 SELECT {key}::text, sum(d.spend)::bigint FROM meta_ad_insights_daily d
 JOIN meta_ads m ON m.organization_id = d.organization_id AND m.ref = d.ad_ref
 WHERE d.organization_id = %(organization)s AND d.account_ref = ANY(%(accounts)s) AND d.day BETWEEN %(since)s AND %(until)s
@@ -22,9 +23,9 @@ AND {key}::text = ANY(%(keys)s) GROUP BY 1
 """
 OF: dict[Level, LiteralString] = {
     "account": OF_ACCOUNTS,
-    "campaign": OF_ADS.format(key="m.meta_campaign_id"),
-    "adset": OF_ADS.format(key="m.meta_ad_set_id"),
-    "ad": OF_ADS.format(key="m.ref"),
+    "campaign": OF_PARENTS.format(key="m.meta_campaign_id"),
+    "adset": OF_PARENTS.format(key="m.meta_ad_set_id"),
+    "ad": OF_DAYS.format(key="d.ad_ref", only="AND d.ad_ref = ANY(%(keys)s::int[])"),
 }
 
 

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any, LiteralString
 
 import msgspec
+from psycopg.rows import dict_row
 
 from whatrack.db import Connection
+from whatrack.roi import filtered
 from whatrack.roi.events import (
     BLOCKS,
     BY_CLICK,
@@ -27,6 +29,7 @@ from whatrack.roi.sums import (
     ALLOWED,
     ALLOWED_KEYS,
     DOWN,
+    EARNED,
     EVERYTHING,
     NAMES,
     NO_MORE,
@@ -34,7 +37,6 @@ from whatrack.roi.sums import (
     OF_AD_DAYS,
     OF_BLOCKS,
     OF_CATALOG,
-    ONLY_ALLOWED,
     ORDERS,
     SPEND_AT_RATE,
     UP,
@@ -54,7 +56,10 @@ CONVERTED: dict[str, LiteralString] = {
     "clicks": "x.clicks::float8", "link_clicks": "x.link_clicks::float8", "meta_conversations": "x.conversations::float8",
     "meta_leads": "x.meta_leads::float8", "meta_purchases": "x.meta_purchases::float8", "meta_purchase_value": f"({VALUE_AT_RATE})::float8",
 }  # fmt: skip
-# … and how one event has it.
+# … and how one event has it. kept: what a sale leaves, after what it cost.
+KEPT: LiteralString = (
+    "{revenue} * (%(kept_rates)s::float8[])[{cost}] + {of}.sales * (%(kept_fixed)s::float8[])[{cost}]"
+)
 COST_OF: LiteralString = "width_bucket(e.sold_at, %(cost_starts)s::timestamptz[]) + 1"
 TOLD: dict[str, LiteralString] = {
     "conversations": "e.conversations::float8", "with_clid": "e.with_clid::float8", "leads": "e.leads::float8",
@@ -64,13 +69,23 @@ TOLD: dict[str, LiteralString] = {
         + e.sales * (%(product_fixed)s::float8[])[{COST_OF}] END""",
     "fees": f"""CASE WHEN e.sold_at IS NOT NULL THEN coalesce(e.revenue, 0) * (%(fee_rates)s::float8[])[{COST_OF}]
         + e.sales * (%(fee_fixed)s::float8[])[{COST_OF}] END""",
+    "earned": f"""CASE WHEN e.sold_at IS NULL THEN -e.refunds
+        ELSE {KEPT.format(revenue="coalesce(e.revenue, 0)", of="e", cost=COST_OF)} - e.refunds END""",
 }  # fmt: skip
+# … where a filter has told the events' costs already.
+TOLD_AT_COST: dict[str, LiteralString] = {
+    **TOLD,
+    "product_cost": "coalesce(e.revenue, 0) * (%(product_rates)s::float8[])[e.cost + 1] + e.sales * (%(product_fixed)s::float8[])[e.cost + 1]",
+    "fees": "coalesce(e.revenue, 0) * (%(fee_rates)s::float8[])[e.cost + 1] + e.sales * (%(fee_fixed)s::float8[])[e.cost + 1]",
+    "earned": KEPT.format(revenue="coalesce(e.revenue, 0)", of="e", cost="e.cost + 1") + " - e.refunds",
+}
 REVENUE: LiteralString = "CASE WHEN s.currency = %(currency)s THEN s.revenue ELSE 0 END"
 SUMMED_TOLD: dict[str, LiteralString] = {
     "conversations": "s.conversations::float8", "with_clid": "s.with_clid::float8", "leads": "s.leads::float8",
     "qualified": "s.qualified::float8", "sales": "s.sales::float8", "valueless": "s.valueless::float8", "revenue": f"({REVENUE})::float8",
     "product_cost": f"({REVENUE}) * (%(product_rates)s::float8[])[p.cost + 1] + s.sales * (%(product_fixed)s::float8[])[p.cost + 1]",
     "fees": f"({REVENUE}) * (%(fee_rates)s::float8[])[p.cost + 1] + s.sales * (%(fee_fixed)s::float8[])[p.cost + 1]",
+    "earned": KEPT.format(revenue=f"({REVENUE})", of="s", cost="p.cost + 1"),
 }  # fmt: skip
 NOT_IN_IT: LiteralString = "NULL::float8"
 PLACES: LiteralString = """acc AS MATERIALIZED (
@@ -80,41 +95,42 @@ PLACES: LiteralString = """acc AS MATERIALIZED (
 # found: days of ads with a row. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
 FOUND: LiteralString = "(p.sign * x.days)::float8"
 OF_AD: LiteralString = f"""
-    SELECT x.ad_ref AS key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS}
+    SELECT x.ad_ref AS key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
     UNION ALL
-    SELECT x.ad_ref, {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS}"""  # noqa: S608 - constants only
+    SELECT x.ad_ref, {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
 OF_PARENT: LiteralString = f"""
-    SELECT x.key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS}"""  # noqa: S608 - constants only
+    SELECT x.key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
 FROM_ABROAD: LiteralString = f"""
     SELECT x.ad_ref, {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
-    FROM {ABROAD}"""  # noqa: S608 - constants only
+    FROM {ABROAD} {{only}}"""  # noqa: S608 - constants only
 OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="ad.ad_ref")
 PARENTS_ABROAD: LiteralString = f"""
     SELECT coalesce(m.{{parent}}, ''), {{names}} FROM (SELECT ad_ref, {{added}} FROM ({{abroad}}) AS part GROUP BY 1) AS ad
-    {OF_THAT_AD}"""  # noqa: S608 - constants only
+    {OF_THAT_AD} {{only}}"""  # noqa: S608 - constants only
 OF_TICKETS: LiteralString = """
-    SELECT e.{key}, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
-    FROM ({events}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
+    SELECT e.{{key}}, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    FROM ({{events}}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
     UNION ALL
-    SELECT s.{key}, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
+    SELECT s.{{key}}, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
     {of_blocks} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""
 ADDED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
 GROUPED: LiteralString = """
-grouped AS MATERIALIZED (SELECT key, {summed} FROM ({parts}) AS part {allowed} GROUP BY 1 {having})"""
-PARENTS: dict[str, LiteralString] = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id"}
+grouped AS MATERIALIZED (SELECT key, {summed} FROM ({parts}) AS part GROUP BY 1 {having})"""
 ANY_ROW: LiteralString = "HAVING sum(found) > 0 OR sum(told) <> 0"
 SPENT_ONLY: LiteralString = (
     "HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(unrated) > 0) OR sum(told) <> 0"
 )
 PAGE: LiteralString = """
-WITH {places}, {allowing} {marked}, {grouped}
-SELECT (SELECT count(*) FROM grouped), ARRAY(SELECT g.key::text FROM grouped g {names}
-    ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s)
+WITH {places}, {allowing} {marked}{events}, {grouped}
+SELECT (SELECT count(*) FROM grouped) AS count, ARRAY(SELECT g.key::text FROM grouped g {names}
+    ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s) AS keys {totals}
 """
 ADS: LiteralString = """
 SELECT m.ref, ({key})::text FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.meta_account_id = ANY(%(digits)s) LIMIT %(most)s
 """
-ALLOWED_ROWS: LiteralString = "WITH {} nothing AS (SELECT 1) SELECT key::text FROM allowed LIMIT %(most)s"
+ALLOWED_ROWS: LiteralString = """
+WITH {} nothing AS (SELECT 1) SELECT count(*), coalesce(array_agg(key)::text, '{{}}') FROM allowed
+"""
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -133,17 +149,18 @@ class Ranking(msgspec.Struct, frozen=True):
         grouped = GROUPED.format(
             summed=ADDED.format(numbers=NEXT.join([_sum(name) for name in needed])),
             parts=UNION.join([self._spent(needed), self._abroad(needed), self._told(needed)]),
-            allowed=ONLY_ALLOWED if self.filtered else EVERYTHING,
             having=SPENT_ONLY if self.spent_only else ANY_ROW,
         )
         return PAGE.format(
             places=PLACES,
-            allowing=self._allowing(),
+            allowing=filtered.ALLOWED[self.level] if self.filtered else EVERYTHING,
             marked=MARKED,
+            events=self._events() if self.filtered else EVERYTHING,
             grouped=grouped,
             names=NAMES[self.level] if self.sort == "name" else NO_MORE,
-            order=ORDERS[self.sort],
+            order=RANKED[self.sort],
             direction=DOWN if self.descending else UP,
+            totals=filtered.totals(self.level) if self.filtered else EVERYTHING,
         )
 
     @property
@@ -156,38 +173,51 @@ class Ranking(msgspec.Struct, frozen=True):
 
     def _spent(self, needed: Sequence[str]) -> LiteralString:
         of_rows = OF_AD if self.level == "ad" else OF_PARENT
-        return of_rows.format(spent=_each(SPENT, needed), found=NOT_IN_IT if self.spent_only else FOUND)
+        only = self._only("x.ad_ref" if self.level == "ad" else "x.key")
+        found = NOT_IN_IT if self.spent_only else FOUND
+        return of_rows.format(spent=_each(SPENT, needed), found=found, only=only)
+
+    def _only(self, row: LiteralString) -> LiteralString:
+        return filtered.ONLY.format(row=row, among="allowed") if self.filtered else EVERYTHING
 
     def _abroad(self, needed: Sequence[str]) -> LiteralString:
-        abroad = FROM_ABROAD.format(converted=_each(CONVERTED, needed))
+        converted = _each(CONVERTED, needed)
         if self.level == "ad":
-            return abroad
+            return FROM_ABROAD.format(converted=converted, only=self._only("x.ad_ref"))
+        parent = filtered.PARENTS[self.level]
         return PARENTS_ABROAD.format(
-            parent=PARENTS[self.level],
+            parent=parent,
             names=NEXT.join([NAMED[name] for name in (*needed, *BESIDE)]),
             added=ADDED.format(numbers=NEXT.join([SUM.format(name=NAMED[name]) for name in needed])),
-            abroad=abroad,
+            abroad=FROM_ABROAD.format(converted=converted, only=EVERYTHING),
+            only=self._only("coalesce(m." + parent + ", '')"),
         )
 
     def _told(self, needed: Sequence[str]) -> LiteralString:
+        if self.filtered:
+            return filtered.TOLD.format(told=_each(TOLD_AT_COST, needed))
         return OF_TICKETS.format(
-            key=EACH_AD if self.level == "ad" else KEY,
             told=_each(TOLD, needed),
-            events=UNION.join(keyed(events, self.level) for events, _ in EVENTS[self.by_click]),
             columns=COLUMNS_OF_EVENTS,
             blocks=_each(SUMMED_TOLD, needed),
-            of_blocks=BLOCKS.format(by_click=BY_CLICK if self.by_click else BY_SALE),
-        )
+            of_blocks=BLOCKS,
+        ).format(**self._tickets())
 
-    def _allowing(self) -> LiteralString:
-        if not self.filtered:
-            return EVERYTHING
-        return ALLOWED[self.level]
+    def _events(self) -> LiteralString:
+        return filtered.EVENTS.format(**self._tickets())
+
+    def _tickets(self) -> dict[str, LiteralString]:
+        return {
+            "key": EACH_AD if self.level == "ad" else KEY,
+            "events": UNION.join(keyed(events, self.level) for events, _ in EVENTS[self.by_click]),
+            "by_click": BY_CLICK if self.by_click else BY_SALE,
+        }
 
 
-# Which numbers each order is of.
+# The orders of sums, with what was earned as one number, and which numbers each is of.
+RANKED: dict[str, LiteralString] = {name: order.replace(EARNED, "g.earned") for name, order in ORDERS.items()}
 WORDS: dict[str, frozenset[str]] = {
-    name: frozenset(re.findall(r"g\.\w+", order)) for name, order in ORDERS.items()
+    name: frozenset(re.findall(r"g\.\w+", order)) for name, order in RANKED.items()
 }
 NEXT: LiteralString = ", "
 KEY: LiteralString = "key"
@@ -197,7 +227,7 @@ NAMED: dict[str, LiteralString] = {
     "meta_conversations": "meta_conversations", "meta_leads": "meta_leads", "meta_purchases": "meta_purchases",
     "meta_purchase_value": "meta_purchase_value", "conversations": "conversations", "with_clid": "with_clid", "leads": "leads",
     "qualified": "qualified", "sales": "sales", "valueless": "valueless", "revenue": "revenue", "refunds": "refunds",
-    "product_cost": "product_cost", "fees": "fees", "found": "found", "unrated": "unrated", "told": "told",
+    "product_cost": "product_cost", "fees": "fees", "earned": "earned", "found": "found", "unrated": "unrated", "told": "told",
 }  # fmt: skip
 BESIDE = ("found", "unrated", "told")
 SUM: LiteralString = "sum({name}) AS {name}"
@@ -214,18 +244,19 @@ def _sum(name: str) -> LiteralString:
     return (SUM_OF_MONEY if name in MONEY else SUM_OR_0).format(name=NAMED[name])
 
 
-async def page(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[list[str], int]:
-    """The keys of the page's rows, in order, and how many rows there are on all pages."""
-    found = await (await conn.execute(ranking.text(), values)).fetchone()
-    count, keys = found or (0, [])
-    return keys, count
+async def page(
+    conn: Connection, ranking: Ranking, values: dict[str, Any]
+) -> tuple[list[str], int, dict[str, Any]]:
+    """The keys of the page's rows, in order, how many rows there are on all pages, and with a filter the totals."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        found = await (await cursor.execute(ranking.text(), values)).fetchone() or {}
+    return found.pop("keys", []), found.pop("count", 0), found
 
 
-async def keys(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> list[str] | None:
-    """The rows that the filters leave, of every period; None when there are more than so many."""
+async def keys(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[int, str]:
+    """The rows that the filters leave, of every period: how many, and their keys as PostgreSQL writes an array."""
     statement = ALLOWED_ROWS.format(ALLOWED[ranking.level])
-    found = await (await conn.execute(statement, {**values, "most": most + 1})).fetchall()
-    return [key for (key,) in found] if len(found) <= most else None
+    return await (await conn.execute(statement, values)).fetchone() or (0, "{}")
 
 
 async def ads(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> dict[int, str] | None:

@@ -1,9 +1,10 @@
 """How the report's sums are read: the rows of a page first found, then summed; totals from the accounts' days.
 
-Whole organizations are ranked by one number (ranks.py), and only the rows shown are summed. A filter that leaves few ads is
-read in one statement over those ads alone. Totals without a filter by name or status are sums of accounts, never of ads.
+Whole organizations are ranked by one number (ranks.py), and only the rows shown are summed. What is left of few ads is read
+in one statement over those ads alone. Totals are sums of accounts; those of a filter by name or status are found with its ranking.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -18,7 +19,6 @@ from whatrack.roi.metrics import Amounts
 from whatrack.roi.scope import Account, Scope
 from whatrack.units import from_minor
 
-MOST = 20_000  # rows or ads: as many are named to the server one by one
 FEW_ADS = 500  # of as many the tickets are looked up one by one
 COUNTS = ("conversations", "with_clid", "leads", "qualified", "sales")
 ADS_OF: dict[str, LiteralString] = {
@@ -45,10 +45,10 @@ class Found(msgspec.Struct, frozen=True):
 class Only(msgspec.Struct, frozen=True):
     """Which rows are asked for, and of which ads they are. few: so few ads that their tickets are looked up one by one.
 
-    Where they are not few, the ads may be those in another currency alone: of the others the rows' keys say enough.
+    keys: one by one, or as PostgreSQL writes an array.
     """
 
-    keys: list[str]
+    keys: list[str] | str
     ads: list[int]
     few: bool
 
@@ -59,16 +59,15 @@ async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
         found = await _read(conn, about, ask)
         return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found))
     only = await _left(conn, about, ask)
-    if only is not None or scope.is_filtered(ask):
+    if only is not None and only.few:
         found = await _read(conn, about, ask, only=only)
         return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found, only=only))
-    everything = await _of_accounts(conn, about, ask)
-    ranking = _ranking(ask)
-    values = scope.values(about, ask, summed=True, taxed=ranking.taxed)
-    keys, count = await ranks.page(conn, ranking, values)
+    keys, everything = await _page(conn, about, ask, only)
+    if only is None:
+        everything = msgspec.structs.replace(await _of_accounts(conn, about, ask), count=everything.count)
     rows = await _shown(conn, about, ask, keys)
     unrated = everything.unrated + sum(row[2] for row in rows)
-    return msgspec.structs.replace(everything, rows=rows, count=count, unrated=unrated)
+    return msgspec.structs.replace(everything, rows=rows, unrated=unrated)
 
 
 async def sums_of(conn: Connection, about: Scope, ask: Ask) -> Found:
@@ -77,12 +76,26 @@ async def sums_of(conn: Connection, about: Scope, ask: Ask) -> Found:
         return await _of_accounts(conn, about, ask)
     one = msgspec.structs.replace(ask, limit=1, sort="spend")
     only = None if ask.level == "account" else await _left(conn, about, ask)
-    return await _read(conn, about, one, zone=about.zone, only=only)
+    if only is None or only.few:
+        return await _read(conn, about, one, zone=about.zone, only=only)
+    _, everything = await _page(conn, about, one, only)
+    return everything
 
 
 async def totals(conn: Connection, about: Scope, ask: Ask) -> Amounts:
     """Everything that was asked for, tickets by the days of the totals' zone."""
     return (await sums_of(conn, about, ask)).whole
+
+
+async def _page(conn: Connection, about: Scope, ask: Ask, only: Only | None) -> tuple[list[str], Found]:
+    """The keys of a page's rows, and how many there are; with a filter also the totals, in the totals' days."""
+    ranking = _ranking(ask)
+    values = scope.values(about, ask, summed=True, taxed=ranking.taxed)
+    if only is not None:
+        values |= {"keys": only.keys, **scope.cut(about, ask)}
+    keys, count, found = await ranks.page(conn, ranking, values)
+    total = _amounts(about, defaultdict(int) | found, own=True)
+    return keys, Found([], {}, total, total, count, int(found.get("unrated", 0)))
 
 
 async def _of_accounts(conn: Connection, about: Scope, ask: Ask) -> Found:
@@ -106,30 +119,24 @@ async def _shown(
 
 
 async def _left(conn: Connection, about: Scope, ask: Ask) -> Only | None:
-    """What the filters leave; None without a filter, or where it is much."""
+    """What the filters leave; None without one by name or status, but for few ads of the accounts."""
     if about.whole:
         return None
     ranking, values = _ranking(ask), scope.values(about, ask, spend=False)
     if not scope.is_filtered(ask):
-        found = await ranks.ads(conn, ranking, values, MOST)
-        if found is None:
-            return None
-        return Only([*{*found.values()}], [*found], few=len(found) <= FEW_ADS)
-    keys = await ranks.keys(conn, ranking, values, MOST)
-    if keys is None:
-        return None
-    is_few = len(keys) <= FEW_ADS
-    abroad = [account for account in about.asked if account.currency != about.currency]
-    ads = await _ads_of(conn, about, ask, keys, about.asked if is_few else abroad)
-    return Only(keys, [*ads], few=is_few and len(ads) <= FEW_ADS)
+        found = await ranks.ads(conn, ranking, values, FEW_ADS)
+        return Only([*{*found.values()}], [*found], few=True) if found is not None else None
+    count, keys = await ranks.keys(conn, ranking, values)
+    ads = await _ads_of(conn, about, ask, keys, about.asked) if count <= FEW_ADS else {}
+    return Only(keys, [*ads], few=count <= FEW_ADS and len(ads) <= FEW_ADS)
 
 
 async def _ads_of(
-    conn: Connection, about: Scope, ask: Ask, keys: Sequence[str], accounts: Sequence[Account]
+    conn: Connection, about: Scope, ask: Ask, keys: Sequence[str] | str, accounts: Sequence[Account]
 ) -> dict[int, str]:
     """The ads of these rows, as far as they are in these accounts, each with its account."""
     digits = [account.digits for account in accounts]
-    values = {"organization": about.organization_id, "keys": list(keys), "digits": digits}
+    values = {"organization": about.organization_id, "keys": keys, "digits": digits}
     return dict(await (await conn.execute(ADS_OF[ask.level], values)).fetchall())
 
 
@@ -168,9 +175,7 @@ async def _read(
     )
     values = scope.values(about, ask, zone=zone, spend=spend, summed=not few)
     if only is not None:
-        # As PostgreSQL writes an array: one by one, thousands take longer than their sums.
-        keys = "{" + ",".join(only.keys) + "}" if ask.level == "ad" else only.keys
-        values |= {"ads": only.ads, "keys": keys}
+        values |= {"ads": only.ads, "keys": only.keys}
     return _found(about, await sums.read(conn, statement, values))
 
 

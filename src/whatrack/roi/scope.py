@@ -200,6 +200,17 @@ def values(
     }
 
 
+def cut(scope: Scope, ask: Ask) -> dict[str, Any]:
+    """What the totals of a filter (filtered.py) want beside: the pieces of the period, cut by tax, and the totals' own days."""
+    pieces = _spend_values(scope, ask, scope.asked, taxed=True)
+    begins, ends = periods.span(ask.since, ask.until, scope.zone)
+    return {
+        **{f"cut_{name}": value for name, value in pieces.items() if name[:2] in ("a_", "b_")},
+        "total_begins": begins,
+        "total_ends": ends,
+    }
+
+
 def has_many_zones(scope: Scope, zone: str | None) -> bool:
     """Whether tickets are to be told apart by zone. zone: as values() takes it."""
     return len({scope.zone, *(zone or account.zone for account in scope.accounts)}) > 1
@@ -214,6 +225,8 @@ def _sale_values(scope: Scope) -> dict[str, Any]:
         "product_fixed": [part.product_fixed * 100 for part in rules.parts],
         "fee_rates": [part.fee_rate for part in rules.parts],
         "fee_fixed": [part.fee_fixed * 100 for part in rules.parts],
+        "kept_rates": [1 - part.product_rate - part.fee_rate for part in rules.parts],
+        "kept_fixed": [-(part.product_fixed + part.fee_fixed) * 100 for part in rules.parts],
     }
 
 

@@ -244,7 +244,8 @@ NET: LiteralString = "(g.revenue - g.refunds)"
 # unit: hundredths in one minor unit of the report's currency.
 SPEND: LiteralString = "(g.spend * %(unit)s)"
 GROSS: LiteralString = "(g.gross * %(unit)s)"
-PROFIT: LiteralString = f"({NET} - g.product_cost - g.fees - coalesce({GROSS}, 0))"
+EARNED: LiteralString = f"{NET} - g.product_cost - g.fees"
+PROFIT: LiteralString = f"({EARNED} - coalesce({GROSS}, 0))"
 ORDERS: dict[str, LiteralString] = {
     "spend": "g.spend", "gross_spend": "g.gross", "impressions": "g.impressions", "reach": "NULL::int", "clicks": "g.clicks",
     "link_clicks": "g.link_clicks", "meta_conversations": "g.meta_conversations", "meta_leads": "g.meta_leads",
@@ -255,15 +256,15 @@ ORDERS: dict[str, LiteralString] = {
     "roas": f"g.revenue / nullif({SPEND}, 0)", "blended_roas": f"g.revenue / nullif({SPEND}, 0)",
     "net_roas": f"{NET} / nullif({SPEND}, 0)", "gross_roas": f"g.revenue / nullif({GROSS}, 0)",
     "roi": f"{PROFIT} / nullif({GROSS}, 0)", "margin": f"{PROFIT} / nullif({NET}, 0)",
-    "ticket_average": "g.revenue::numeric / nullif(g.sales - g.valueless, 0)",
+    "ticket_average": "g.revenue / nullif(g.sales - g.valueless, 0)",
     "cpa": "g.spend / nullif(g.sales, 0)", "cpl": "g.spend / nullif(g.leads, 0)", "cost_per_qualified": "g.spend / nullif(g.qualified, 0)",
     "cost_per_conversation": "g.spend / nullif(g.conversations, 0)",
     "cost_per_meta_conversation": "g.spend / nullif(g.meta_conversations, 0)", "cpm": "g.spend / nullif(g.impressions, 0)",
     "cpc": "g.spend / nullif(g.link_clicks, 0)", "cpc_all": "g.spend / nullif(g.clicks, 0)",
-    "ctr": "g.link_clicks::numeric / nullif(g.impressions, 0)", "ctr_all": "g.clicks::numeric / nullif(g.impressions, 0)",
-    "frequency": "NULL::int", "conversation_rate": "g.conversations::numeric / nullif(g.link_clicks, 0)",
-    "qualification_rate": "g.qualified::numeric / nullif(g.leads, 0)", "conversion_rate": "g.sales::numeric / nullif(g.leads, 0)",
-    "close_rate": "g.sales::numeric / nullif(g.qualified, 0)",
+    "ctr": "g.link_clicks / nullif(g.impressions, 0)", "ctr_all": "g.clicks::numeric / nullif(g.impressions, 0)",
+    "frequency": "NULL::int", "conversation_rate": "g.conversations / nullif(g.link_clicks, 0)",
+    "qualification_rate": "g.qualified / nullif(g.leads, 0)", "conversion_rate": "g.sales::numeric / nullif(g.leads, 0)",
+    "close_rate": "g.sales / nullif(g.qualified, 0)",
     "name": "lower(n.name)",
 }  # fmt: skip
 
