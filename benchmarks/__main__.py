@@ -28,7 +28,7 @@ PARTS = (
     "insights",
     "roi",
 )  # memory is read at the end of the mixed load
-FULL = Size(people=1_000_000, messages=60_000, laps=12, rows=2_000)
+FULL = Size(people=1_000_000, messages=120_000, laps=24, rows=2_000)
 QUICK = Size(people=50_000, messages=6_000, laps=6, rows=400)
 
 

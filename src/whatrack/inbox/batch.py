@@ -6,6 +6,7 @@ never acknowledged first and stored later.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from psycopg import Error, errors
 
@@ -42,10 +43,14 @@ class _Waiting:
 
 
 class Batcher:
-    """Commits bodies in batches over connections of its own. Start it before and stop it after serving."""
+    """Commits bodies in batches over connections of its own. Start it before and stop it after serving.
 
-    def __init__(self, db: Database) -> None:
+    stored: called after each commit, with how many bodies it acknowledges.
+    """
+
+    def __init__(self, db: Database, stored: Callable[[int], None] = lambda _: None) -> None:
         self._db = db
+        self._stored = stored
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
@@ -110,7 +115,7 @@ class Batcher:
                 conn = None
                 _fail(batch)
             else:
-                _acknowledge(batch)
+                self._stored(_acknowledge(batch))
         await _close(conn)
 
     def _take(self) -> list[_Waiting]:
@@ -148,10 +153,12 @@ class Batcher:
             raise
 
 
-def _acknowledge(batch: list[_Waiting]) -> None:
-    for each in batch:
-        if not each.done.done():  # its client may have gone away
-            each.done.set_result(None)
+def _acknowledge(batch: list[_Waiting]) -> int:
+    """How many were still waited for: a client may have gone away."""
+    waited_for = [each.done for each in batch if not each.done.done()]
+    for done in waited_for:
+        done.set_result(None)
+    return len(waited_for)
 
 
 def _fail(batch: list[_Waiting]) -> None:

@@ -51,7 +51,7 @@ class Intake:
         self._secrets = app_secrets
         self._verify_token = verify_token.encode()
         self._stored = stored
-        self._batcher = Batcher(db)
+        self._batcher = Batcher(db, self._committed)
         self._rows: dict[str, str] = {}  # route → its queue rows
 
     async def start(self) -> None:
@@ -123,10 +123,13 @@ class Intake:
                 send, 503, b"Not stored; send it again.", error.reason, [(b"retry-after", RETRY_AFTER_S)]
             )
             return
-        self._stored()
-        _STORED_ANSWERS.inc()
         await send(_STORED_HEAD)
         await send(_EMPTY_BODY)
+
+    def _committed(self, acknowledged: int) -> None:
+        """Once for each batch, not for each body: both cost more than a body's routes."""
+        self._stored()
+        _STORED_ANSWERS.inc(acknowledged)
 
     def _queue_rows(self, body: bytes) -> str:
         """The queue rows a body needs, as store.append takes them."""
