@@ -78,6 +78,51 @@ async def test_the_api_tells_the_same_as_the_independent_calculation(db: Databas
     assert wanted <= set(answer["totals"])
 
 
+# What is asked for, the field that is named, what else the answer says.
+NOT_THERE = [
+    ([("account", "act_404")], "account", "act_404", "/api/v1/meta-ads/accounts"),
+    ([("account", "act_1"), ("account", "404"), ("account", "2")], "account", "404", "/api/v1/meta-ads/accounts"),
+    ([("profile", "Ada")], "profile", "Ada", "/api/v1/meta-ads/connections"),
+    ([("profile", "018bcfe5-6800-7000-8000-0123456789ab")], "profile", "018bcfe5", "/api/v1/meta-ads/connections"),
+    ([("campaign", "c404")], "campaign", "c404", "level=campaign"),
+    ([("adset", "s404")], "adset", "s404", "level=adset"),
+    ([("ad", "404")], "ad", "404", "level=ad"),
+    ([("level", "city")], "level", "level", "'campaign'"),
+    ([("basis", "day")], "basis", "basis", "'click'"),
+    ([("status", "gone")], "status.0", "status", "'paused'"),
+    ([("sort", "luck")], "sort", "Use one of", "spend"),
+]  # fmt: skip
+
+
+async def test_what_the_organization_does_not_have_is_named_instead_of_summed_to_zero(
+    db: Database, service: str
+):
+    world = await make_world(db, seed=24, tickets=2)
+    async with aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http:
+        for asked, field, *said in NOT_THERE:
+            query = [("since", str(SINCE)), ("until", str(UNTIL)), *asked]
+            if asked[0][0] != "level":
+                query.append(("level", "ad"))
+            async with http.get(f"{service}/api/v1/meta-ads/insights", params=query) as response:
+                assert response.status == 422
+                assert response.content_type == "application/problem+json"
+                problem = await response.json()
+            assert [each["field"] for each in problem["errors"]] == [field]
+            assert all(words in problem["detail"] for words in said)
+            assert "act_1" not in problem["detail"]
+
+
+async def test_what_it_has_is_not_refused(db: Database, service: str):
+    world = await make_world(db, seed=25, tickets=2)
+    query = [("since", str(SINCE)), ("until", str(UNTIL)), ("level", "ad"), ("account", "act_1"), ("account", "2"),
+             ("campaign", "c1-0"), ("campaign", ""), ("adset", "s1-0"), ("ad", "100")]  # fmt: skip
+    async with (
+        aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http,
+        http.get(f"{service}/api/v1/meta-ads/insights", params=query) as response,
+    ):
+        assert response.status == 200, await response.text()
+
+
 async def test_files_hold_every_column_and_read_back_to_the_cent(db: Database):
     world = await make_world(db, seed=22, tickets=60)
     async with db.tenant(world.shop.id) as conn:

@@ -216,3 +216,50 @@ async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World
 
     assert [each["id"] for each in answer["rows"]] == ["100"]
     assert answer["totals"]["spend"] == answer["rows"][0]["spend"]
+
+
+NOT_THERE = {
+    "account=act_404": "Não existe aqui: conta act_404.",
+    "account=404&account=505": "Não existe aqui: conta 404, 505.",
+    "profile=Ada": "Não existe aqui: perfil Ada.",
+    "profile=018bcfe5-6800-7000-8000-0123456789ab": "Não existe aqui: perfil 018bcfe5-6800-7000-8000-0123456789ab.",
+    "within=campaign:c404": "Não existe aqui: campanha c404.",
+}
+PARTLY_THERE = {
+    "account=act_404&account=act_1": "Não existe aqui: conta act_404.",
+    "status=gone&status=active": "Não existe aqui: situação gone.",
+    "level=city": "O endereço diz level=city, o que não existe: vale o de costume.",
+    "basis=day": "O endereço diz basis=day, o que não existe: vale o de costume.",
+}
+
+
+async def test_an_address_that_asks_for_what_is_not_there_says_so_and_shows_no_zeros(
+    tab: aiohttp.ClientSession,
+):
+    for path in ("/roi", "/roi/time"):
+        for asked, said in NOT_THERE.items():
+            page = await get(tab, f"{path}?{PERIOD}&{asked}")
+            assert said in page.text
+            assert "R$ 0,00" not in page.text.replace("\xa0", " ")
+            without = href(page.text, "Tirar do filtro") or ""
+            assert without.startswith(f"{path}?period=custom&since=")
+            assert asked.partition("&")[0] not in without
+
+
+async def test_beside_what_is_there_the_rest_is_told_in_a_notice(tab: aiohttp.ClientSession):
+    for asked, said in PARTLY_THERE.items():
+        page = await get(tab, f"/roi?{PERIOD}&{asked}")
+        assert said in page.text
+        assert 'class="figures"' in page.text
+
+
+async def test_no_file_is_made_of_what_is_not_there(tab: aiohttp.ClientSession):
+    async with tab.get(f"/roi/export.csv?{PERIOD}&account=act_404") as answer:
+        assert answer.status == 422
+        assert "Não existe aqui: conta act_404." in await answer.text()
+
+
+def href(page: str, label: str) -> str | None:
+    """Where the link of this label leads."""
+    found = re.search(r'<a [^>]*href="([^"]+)"[^>]*>' + re.escape(label) + "</a>", page)
+    return html.unescape(found.group(1)) if found else None

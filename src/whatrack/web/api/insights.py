@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from whatrack.db import now as clock
 from whatrack.roi import report as reports
+from whatrack.roi import unknown
 from whatrack.roi.answers import Note, Row, RowKind
 from whatrack.roi.ask import MAX_LIMIT, Against, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.export import COUNTS, NUMBERS, rounded
@@ -129,9 +130,11 @@ class Insights(BaseModel):
 
 @router.get("/insights", response_model=Insights)
 async def read_insights(db: Db, who: Member, filters: Annotated[Filters, Query()]) -> dict[str, Any]:
-    """What was spent and earned: stored rows alone, Meta is not asked."""
+    """What was spent and earned: stored rows alone, Meta is not asked. An account, profile or row that is not here is a 422."""
+    ask = _ask(filters)
     async with db.reading(who.organization_id) as conn:
-        answer = await reports.report(conn, who.organization_id, _ask(filters), await clock(conn))
+        await unknown.refuse(conn, who.organization_id, ask)
+        answer = await reports.report(conn, who.organization_id, ask, await clock(conn))
     currency = answer.currency
     return {
         "level": filters.level,

@@ -83,6 +83,11 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
                 found[name] = value
         return cls(**{name: value for name, value in found.items() if _known(name, value)})  # type: ignore[arg-type] # each as its field is declared: see above
 
+    @staticmethod
+    def unread(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The parameters whose value says nothing that we understand, and which are as if they were not there."""
+        return [(name, text[:60]) for name, text in pairs if text.strip() and not _known(name, text.strip())]
+
     @classmethod
     def of_question(cls, question: str) -> "Filters":
         """The filters of a query string."""
