@@ -14,7 +14,7 @@ from whatrack.db import Database
 from whatrack.insights import rollups
 from whatrack.roi import export
 from whatrack.roi.ask import Ask
-from whatrack.roi.reconcile import CAUSES, Reconciliation, Side, reconcile
+from whatrack.roi.reconcile import CAUSES, LEADS, PURCHASES, Reconciliation, Side, reconcile, tickets
 from whatrack.roi.report import report
 from whatrack.tenants import api_keys
 from whatrack.units import new_id
@@ -184,7 +184,8 @@ async def tell(db: Database, world_id: object) -> None:
         await conn.execute("ALTER TABLE meta_conversion_events ENABLE TRIGGER USER")
         await conn.execute(
             """INSERT INTO insight_days (organization_id, account_id, day, fetched_at, answer_hash)
-               SELECT a.organization_id, a.id, day, %s, '' FROM meta_ad_accounts a, generate_series(date '2026-08-01', date '2026-12-31', '1 day') AS day""",
+               SELECT a.organization_id, a.id, day, %s, '' FROM meta_ad_accounts a, generate_series(date '2026-08-01', date '2026-12-31', '1 day') AS day
+               ON CONFLICT (organization_id, account_id, day) DO UPDATE SET fetched_at = excluded.fetched_at, answer_hash = ''""",
             [NOW + timedelta(days=90)],
         )
         # What Meta then says: each event of a connected account's ad on its day, if the click was at most a week before. A click
@@ -229,6 +230,13 @@ async def test_the_reconciliation_adds_up_and_explains_every_difference(db: Data
     for side in (found.leads, found.purchases):
         assert adds_up(side)
         assert side.meta > 0
+        events = LEADS if side is found.leads else PURCHASES
+        async with db.tenant(world.shop.id) as conn:
+            for line in side.lines[:-1]:  # of what is unexplained, nobody knows the tickets
+                behind = await tickets(conn, world.shop.id, found.ask, events, line.cause)
+                assert sum(each.count for each in behind) == line.count, line
+                assert sum(each.value for each in behind) == line.value, line
+                assert len({each.ticket_id for each in behind}) == len(behind) >= abs(line.count)
         causes = {line.cause: line.count for line in side.lines}
         assert causes["unexplained"] == 0, causes
         assert all(

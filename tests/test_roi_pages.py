@@ -14,7 +14,8 @@ import pytest
 
 from tests.pages_support import get
 from tests.roi_world import World, catalog, make_world, spend
-from tests.support import sign_in
+from tests.support import make_shop, sign_in
+from tests.test_roi_api import tell
 from whatrack.db import Database
 from whatrack.insights import rollups
 from whatrack.roi import sharing
@@ -257,6 +258,56 @@ async def test_no_file_is_made_of_what_is_not_there(tab: aiohttp.ClientSession):
     async with tab.get(f"/roi/export.csv?{PERIOD}&account=act_404") as answer:
         assert answer.status == 422
         assert "Não existe aqui: conta act_404." in await answer.text()
+
+
+async def test_each_cause_leads_to_exactly_its_tickets(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    await tell(db, world.shop.id)
+
+    page = await get(tab, f"/roi/reconciliation?{PERIOD}")
+    lines = re.findall(
+        r'<tr>\s*<th scope="row" class="font-normal"><span class="font-medium[^"]*">([^<]+)</span>(.*?)</tr>', page.text, re.DOTALL
+    )  # fmt: skip
+    assert len(lines) > 8
+    for name, rest in lines:
+        numbers = re.findall(r'<td class="sm:text-right"[^>]*>([^<]+)</td>', rest)
+        link = re.search(r'href="(/roi/reconciliation/tickets[^"]+)"', rest)
+        assert bool(link) == (name != "Não explicado")
+        if not link:
+            continue
+        behind = await get(tab, html.unescape(link.group(1)))
+        told = re.findall(r'<span class="text-xl font-semibold num">([^<]+)</span>', behind.text)
+        assert told == numbers, name
+        shown = re.findall(r'<th scope="row" class="font-normal', behind.text)
+        assert len(shown) == min(50, int(re.sub(r"\D", "", numbers[0]))), name
+
+
+async def test_a_reconciliation_of_nothing_leads_to_the_next_step(
+    db: Database, world: World, tab: aiohttp.ClientSession, service: str
+):
+    empty = await make_shop(db, slug="sem-nada")
+    async with await sign_in(db, service, empty, "owner", name="Bia Reis") as other:
+        page = await get(other, "/roi/reconciliation")
+        assert href(page.text, "Conectar um perfil") == "/settings/meta"
+        assert "<table" not in page.text
+
+    old = "period=custom&since=2019-10-01&until=2019-10-30"
+    await tell(db, world.shop.id)  # every day came
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE insight_days SET fetched_at = now(), due_at = NULL")
+    page = await get(tab, f"/roi/reconciliation?{old}")
+    assert href(page.text, "Escolher o dataset") == "/settings/meta"
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE meta_ad_accounts SET pixel_id = '77'")
+    page = await get(tab, f"/roi/reconciliation?{old}")
+    assert href(page.text, "Ver 30 dias") == "/roi/reconciliation"
+    page = await get(tab, f"/roi/reconciliation?{old}&account=act_1")
+    assert href(page.text, "Limpar filtros") == f"/roi/reconciliation?{old}"
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE meta_ad_accounts SET is_active = false")
+    page = await get(tab, f"/roi/reconciliation?{old}")
+    assert href(page.text, "Ligar uma conta") == "/settings/meta"
 
 
 def href(page: str, label: str) -> str | None:

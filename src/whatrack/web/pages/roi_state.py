@@ -69,7 +69,12 @@ def blank(context: dict[str, Any], now: Syncing, unknown: Unknown | None = None)
     totals = context["report"].totals.amounts
     if totals.spend or totals.leads or totals.sales:
         return None
-    accounts, people = context["accounts"], context["people"]
+    return unready(context, now)
+
+
+def unready(known: dict[str, Any], now: Syncing) -> Empty | None:
+    """What has to be there before Meta's figures can be, and is not; None when all is. known: accounts and people."""
+    accounts, people = known["accounts"], known["people"]
     if not accounts and not people:
         text = _("Conecte um perfil do Facebook: é dele que vêm o investimento e os nomes dos anúncios.")
         return Empty("brand-facebook", text, "/settings/meta", _("Conectar um perfil"))
