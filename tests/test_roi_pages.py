@@ -20,6 +20,7 @@ from whatrack.db import Database
 from whatrack.insights import rollups
 from whatrack.roi import sharing
 from whatrack.tenants.access import Access
+from whatrack.web.pages import roi_chips
 
 PERIOD = "period=custom&since=2026-10-01&until=2026-10-30"
 SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
@@ -136,6 +137,41 @@ async def test_many_opened_rows_have_a_chip_each_most_of_them_folded(
     assert [name for _href, name in chips] == ["Campanha c1-0", "Campanha c1-1", "Campanha c2-0", "Campanha c2-1", *map(str, range(9))]  # fmt: skip
     assert all(f"campaign%3A{each}&" not in f"{html.unescape(href)}&" for each, (href, _name) in zip(ids, chips, strict=True))  # fmt: skip
     assert "mais 5" in page.words
+
+
+async def test_chips_of_rows_with_one_name_are_told_apart_by_account_or_by_id(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            "UPDATE meta_ads SET meta_campaign_name = 'Mensagens' WHERE meta_campaign_id IN ('c1-0', 'c2-0')"
+        )
+        await conn.execute(
+            "UPDATE meta_ads SET meta_ad_set_name = 'Frio' WHERE meta_ad_set_id IN ('s1-0', 's1-1')"
+        )
+        access = Access(world.shop.id, "owner", "system")
+        path = await sharing.create(conn, access, "Cliente", PERIOD, 7)
+    campaigns = "within=campaign:c1-0&within=campaign:c2-0&within=campaign:c1-1"
+    adsets = "within=adset:s1-0&within=adset:s1-1"
+
+    for address in (f"/roi?level=ad&{PERIOD}&{campaigns}&{adsets}", f"{path}?level=ad&{campaigns}&{adsets}"):
+        page = await get(tab, address)
+        told = re.findall(r'<a class="chip"[^>]*><span class="clip">([^<]+)<', page.text)
+        wanted = [
+            "Mensagens · Conta act_1",
+            "Mensagens · Conta act_2",
+            "Campanha c1-1",
+            "Frio · …s1-0",
+            "Frio · …s1-1",
+        ]
+        assert told == wanted or address.startswith("/shared"), told
+        assert len({*told}) == len(told)
+    same = [
+        ("Loja", None, "act_111111222222"),
+        ("Loja", None, "act_111111333333"),
+        ("Clínica", None, "act_4"),
+    ]
+    assert roi_chips.distinct(same) == ["Loja · …222222", "Loja · …333333", "Clínica"]
 
 
 async def test_a_shared_report_names_no_row_outside_it(

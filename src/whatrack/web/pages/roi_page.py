@@ -17,7 +17,7 @@ from whatrack.roi import looks, metrics
 from whatrack.roi import report as reports
 from whatrack.roi.ask import Ask
 from whatrack.roi.report import Day, Report, Row
-from whatrack.web.pages import charts, i18n, roi_columns, roi_funnel
+from whatrack.web.pages import charts, i18n, roi_chips, roi_columns, roi_funnel
 from whatrack.web.pages import roi_figures as figures
 from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import UNKNOWN, ago, day, money, times
@@ -146,7 +146,13 @@ async def options(conn: Connection, organization_id: UUID) -> dict[str, Any]:
     return {
         "accounts": accounts,
         "people": people,
-        "account_options": [(each.ad_account_id, each.ad_account_name) for each in accounts],
+        "account_options": list(
+            zip(
+                [each.ad_account_id for each in accounts],
+                roi_chips.distinct([(each.ad_account_name, None, each.ad_account_id) for each in accounts]),
+                strict=True,
+            )
+        ),
         "profile_options": [(str(each.id), each.fb_user_name) for each in people],
         "status_options": [(key, _(label)) for key, label in STATUSES.items()],
     }
