@@ -160,6 +160,7 @@ PAGES = (
     Page("roi-time-none", "/roi/time?period=yesterday"),
     Page("roi-people", "/roi/people", earns=True),
     Page("roi-reconciliation", "/roi/reconciliation", earns=True),
+    Page("roi-cause", "/roi/reconciliation/tickets?side=sales&cause=organic", earns=True),
     Page("roi-reconciliation-none", "/roi/reconciliation?period=today"),
     Page("roi-days", "/roi/days", earns=True),
     Page("roi-account-days", "/roi/days/{roi_account}?period=7", earns=True),

@@ -5,6 +5,8 @@ Written from design.md §6 and the docstrings. Input: messages in the order they
     org, number, wamid, origin (inbound · echo · history · group · system), at (datetime), phone, bsuid,
     new_phone, new_bsuid (what a system message says they become), name, referral (a dict, or None)
 
+A move by hand stands among them: origin (WON · LOST · reopened), at, of (a wamid: whose ticket is moved).
+
 `world()` answers what must be in the database afterwards. A person is a dict with ids, name, phone, bsuid; a ticket a
 dict that also holds its messages' ids and the history of its touches.
 """
@@ -21,26 +23,31 @@ def world(messages: list[Row], *, days: int, now: Any, swept: bool = False) -> R
     tickets: list[Row] = []
     stored: dict[tuple[Any, str], Row] = {}
     for message in messages:
-        key = (message["org"], message["wamid"])
-        if key in stored:
-            continue  # a message that was seen before changes nothing
-        stored[key] = message
-        person = whose(people, tickets, message)
-        if message["origin"] not in ("inbound", "echo"):
-            continue  # history, groups and changes of id belong to no ticket
-        ticket = ticket_of(tickets, person, message, days, now)
-        if ticket is None and message["origin"] == "inbound":
-            ticket = opened(tickets, person, message)
-        if ticket is not None:
-            ticket["messages"].append(message["wamid"])
-            if message["origin"] == "inbound" and began(tickets, ticket, message["at"], days):
-                ticket["opened"] = message["at"]
-            if message["origin"] == "inbound" and message["referral"]:
-                touched(ticket, message)
+        if message["origin"] in ("WON", "LOST", "reopened"):
+            moved(tickets, message)
+        elif (message["org"], message["wamid"]) not in stored:  # one that was seen before changes nothing
+            stored[message["org"], message["wamid"]] = message
+            said(people, tickets, message, days, now)
     for ticket in tickets:
         if swept and ticket["status"] == "open" and end_of(ticket, days) < now:
             close(ticket, "EXPIRED", end_of(ticket, days))
     return {"people": people, "tickets": tickets, "messages": stored}
+
+
+def said(people: list[Row], tickets: list[Row], message: Row, days: int, now: Any) -> None:
+    """One new message: whose it is, which ticket's, and what its referral changes."""
+    person = whose(people, tickets, message)
+    if message["origin"] not in ("inbound", "echo"):
+        return  # history, groups and changes of id belong to no ticket
+    ticket = ticket_of(tickets, person, message, days, now)
+    if ticket is None and message["origin"] == "inbound":
+        ticket = opened(tickets, person, message)
+    if ticket is not None:
+        ticket["messages"].append(message["wamid"])
+        if message["origin"] == "inbound" and began(tickets, ticket, message["at"], days):
+            ticket["opened"] = message["at"]
+        if message["origin"] == "inbound" and message["referral"]:
+            touched(ticket, message)
 
 
 def one_line(phone: str) -> str:
@@ -118,27 +125,51 @@ def close(ticket: Row, reason: str, at: Any) -> None:
     ticket.update(status="closed", reason=reason, closed=at)
 
 
+def moved(tickets: list[Row], move: Row) -> None:
+    """A person closes the ticket of a message, or opens it again; nothing happens where they would be refused."""
+    for ticket in [each for each in tickets if move["of"] in each["messages"] and each["org"] == move["org"]]:
+        rivals = [
+            each for each in tickets
+            if each["person"] is ticket["person"] and each["number"] == ticket["number"] and each["status"] == "open"
+        ]  # fmt: skip
+        if ticket["status"] == "open" and move["origin"] != "reopened" and move["at"] >= ticket["opened"]:
+            close(ticket, move["origin"], move["at"])
+        elif (
+            ticket["status"] == "closed"
+            and move["origin"] == "reopened"
+            and not rivals
+            and move["at"] >= ticket["opened"]
+        ):
+            ticket.update(status="open", reason=None, closed=None, active=max(ticket["active"], move["at"]))
+
+
 def ticket_of(tickets: list[Row], person: Row, message: Row, days: int, now: Any) -> Row | None:
-    """The open ticket, or an expired one: the newest in whose life the message falls, else the first to come. Or none."""
+    """The open ticket, or a closed one: the newest in whose life the message falls, else the first to come. Or none.
+
+    Not one that was won or lost and began more than a life later.
+    """
     at = message["at"]
     here = [each for each in tickets if each["person"] is person and each["number"] == message["number"]]
     for ticket in here:
         if ticket["status"] == "open" and at > end_of(ticket, days):
             close(ticket, "EXPIRED", end_of(ticket, days))
     still = [each for each in here if each["status"] == "open"]
-    expired = [each for each in here if each["reason"] == "EXPIRED" and at <= each["closed"]]
-    begun = [each for each in expired if each["opened"] <= at]
+    closed = [each for each in here if each["reason"] not in (None, "MERGED") and at <= each["closed"]]
+    closed = [
+        each for each in closed if each["reason"] == "EXPIRED" or each["opened"] <= at + timedelta(days=days)
+    ]
+    begun = [each for each in closed if each["opened"] <= at]
     if still and still[0]["opened"] <= at:
         ticket = still[0]
     elif begun:
         ticket = max(begun, key=in_time)
-    elif expired or still:
-        ticket = min(expired, key=in_time) if expired else still[0]
+    elif closed or still:
+        ticket = min(closed, key=in_time) if closed else still[0]
     else:
         return None
     ticket["last"] = max(ticket["last"], at)
     ticket["active"] = max(ticket["active"], at)
-    if ticket["status"] == "closed":  # a late one lengthens its life, and may bring it back
+    if ticket["reason"] == "EXPIRED":  # a late one lengthens its life, and may bring it back
         ticket["closed"] = ticket["active"] + timedelta(days=days)
         if ticket["closed"] > now and not still:
             ticket.update(status="open", reason=None, closed=None)
@@ -165,7 +196,7 @@ def opened(tickets: list[Row], person: Row, message: Row) -> Row:
     """A new ticket; a follow-up when no ad or post led to it and the person's last one closed under seven days ago."""
     at = message["at"]
     theirs = [each for each in tickets if each["person"] is person and each["reason"] not in (None, "MERGED")]
-    recent = any(at - each["closed"] < timedelta(days=7) for each in theirs)
+    recent = any(each["closed"] <= at < each["closed"] + timedelta(days=7) for each in theirs)
     ticket = {
         "org": message["org"], "number": message["number"], "person": person, "status": "open", "reason": None,
         "opened": at, "last": at, "active": at, "closed": None, "follow_up": recent and touch_in(message) is None,

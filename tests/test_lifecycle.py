@@ -134,14 +134,19 @@ def test_a_message_from_another_time_does_not_date_the_ticket(at: float, began: 
     assert opened.opened_at == day(began)
 
 
-@pytest.mark.parametrize(("at", "began"), [(19.9, 25), (20, 25), (20.1, 20.1)])
-def test_a_ticket_does_not_begin_before_the_one_before_it_was_over(at: float, began: float):
+@pytest.mark.parametrize(
+    ("at", "of_the_sale", "began"), [(19.9, True, 25), (20, True, 25), (20.1, False, 20.1)]
+)
+def test_a_ticket_does_not_begin_before_the_one_before_it_was_over(
+    at: float, of_the_sale: bool, began: float
+):
     desk = Desk()
-    desk.wins(desk.says(0), 20)
+    won = desk.says(0)
+    desk.wins(won, 20)
     opened = desk.says(25)
 
-    assert desk.says(at) is opened
-    assert opened.opened_at == day(began)
+    assert desk.says(at) is (won if of_the_sale else opened)
+    assert (won.opened_at, opened.opened_at) == (day(0), day(began))
 
 
 def test_an_echo_does_not_date_a_ticket():
@@ -162,6 +167,25 @@ async def test_a_lead_is_dated_by_its_first_message_however_late_that_comes(db: 
     assert found["opened_at"] == NOON - timedelta(hours=13)
     assert found["first_touch_at"] == found["opened_at"], "the report's conversations go by both"
     assert (await rows(db, "SELECT opened_at FROM ticket_facts"))[0]["opened_at"] == found["opened_at"]
+
+
+async def test_the_click_that_a_sale_came_of_is_credited_to_it_however_late_it_comes(db: Database):
+    shop = await make_shop(db)
+    await process(db, body(change(shop.number, message(wamid="wamid.second", at=NOON))))
+    (sold,) = await tickets(db)
+    async with db.tenant(shop.id) as conn:
+        win = Change(stage=find_stage(await all_stages(conn, shop.id), "won"), deal_value=PRICE)
+        await flow.move_ticket(conn, shop.id, sold["id"], lambda _: win, actor="api_key:test")
+    (before,) = await tickets(db)
+
+    first = message(wamid="wamid.first", at=NOON - timedelta(hours=1), referral=ad("1202", "Aff-late"))
+    await process(db, body(change(shop.number, first)))
+
+    (found,) = await tickets(db)
+    assert (found["meta_ad_id"], found["ctwa_clid"]) == ("1202", "Aff-late")
+    assert found["opened_at"] == found["last_touch_at"] == NOON - timedelta(hours=1)
+    kept = ("id", "status", "close_reason", "closed_at", "won_at", "deal_value", "version")
+    assert [found[name] for name in kept] == [before[name] for name in kept]
 
 
 def test_an_echo_opens_nothing_and_keeps_an_open_ticket_alive():
@@ -242,6 +266,44 @@ def test_a_late_message_brings_nothing_back_beside_an_open_ticket():
     assert desk.says(97) is following
 
 
+@pytest.mark.parametrize("reason", ["WON", "LOST"])
+@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize(
+    ("at", "joins", "began"),
+    [
+        pytest.param(45, True, 40, id="in its life"),
+        pytest.param(50, True, 40, id="at its very end"),
+        pytest.param(39, True, 39, id="the first of it"),
+        pytest.param(10, True, 10, id="a life before"),
+        pytest.param(9.9, False, 40, id="more than a life before: another talk"),
+    ],
+)
+def test_a_late_message_of_a_sale_or_loss_belongs_to_it_and_moves_its_end_nowhere(
+    reason: str, follows: bool, at: float, joins: bool, began: float
+):
+    desk = Desk()
+    over = desk.says(40)
+    desk.tickets.close(over, reason, day(50))
+    following = desk.says(70) if follows else None
+
+    late = desk.says(at)
+
+    assert (late is over) is joins
+    assert joins or not late.follow_up, "nothing had closed before it"
+    assert life(over) == ("closed", reason, 50.0)
+    assert (over.opened_at, over.last_message_at) == (day(began), day(max(at, 40)))
+    assert following is None or life(following) == ("open", None, None)
+
+
+def test_the_answer_to_a_message_after_a_sale_belongs_to_none():
+    desk = Desk()
+    won = desk.says(0)
+    desk.wins(won, 1)
+
+    assert desk.answers(1) is won
+    assert desk.answers(2) is None
+
+
 def test_a_message_after_a_sale_opens_another_ticket():
     desk = Desk()
     won = desk.says(0)
@@ -287,7 +349,8 @@ async def test_an_ad_click_makes_a_lead_of_a_follow_up(db: Database):
     await process(db, body(change(shop.number, message(at=NOON))))
     (sold,) = await tickets(db)
     async with db.tenant(shop.id) as conn:
-        win = Change(stage=find_stage(await all_stages(conn, shop.id), "won"), deal_value=PRICE)
+        stage = find_stage(await all_stages(conn, shop.id), "won")
+        win = Change(stage=stage, deal_value=PRICE, happened_at=NOON + timedelta(minutes=1))
         await flow.move_ticket(conn, shop.id, sold["id"], lambda _: win, actor="api_key:test")
 
     await process(db, body(change(shop.number, message(at=NOON + timedelta(hours=1)))))

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
@@ -135,6 +135,24 @@ def test_tickets_of_an_older_version_are_marked_in_pieces_that_one_transaction_f
     with migrations._connect(empty, _role(empty)) as conn:
         marks = conn.execute("SELECT cardinality(ticket_ids) FROM ticket_marks ORDER BY 1").fetchall()
     assert marks == [(500,), (1000,), (1000,)]
+
+
+def test_an_ad_that_could_not_be_named_says_why_and_one_of_an_older_version_that_does_not_is_asked_for_anew(
+    empty: str,
+):
+    """Rows that are FAILED without a reason would never be given another one: no comparison finds them."""
+    failed = """INSERT INTO ticket_tracking (organization_id, ticket_id, meta_source_type, meta_ad_id, meta_enrichment_status,
+        meta_enrichment_error) SELECT gen_random_uuid(), gen_random_uuid(), 'ad', '120001', 'FAILED', reason FROM unnest(%s::text[]) AS reason"""
+    upgrade(empty, "0018")
+    with migrations._connect(empty, _role(empty)) as conn:
+        conn.execute(failed, [[None, "no_access"]])
+    migrate(empty)
+
+    with migrations._connect(empty, _role(empty)) as conn:
+        query = "SELECT meta_enrichment_status, meta_enrichment_error FROM ticket_tracking ORDER BY 1"
+        assert conn.execute(query).fetchall() == [("FAILED", "no_access"), ("PENDING", None)]
+        with pytest.raises(errors.CheckViolation):
+            conn.execute(failed, [[None]])
 
 
 def _role(conninfo: str) -> str | None:

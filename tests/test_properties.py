@@ -32,6 +32,8 @@ from whatrack.inbox.reading import Delivery, Reading, Route, read, storable
 from whatrack.meta import webhook
 from whatrack.meta.text import readable_text
 from whatrack.meta.webhook import Undecodable
+from whatrack.tickets import moves
+from whatrack.tickets.stages import all_stages, find_stage
 from whatrack.tickets.store import expire_due
 from whatrack.units import parse_money, phone_key
 from whatrack.workers import Drain
@@ -361,7 +363,12 @@ def picked(row: Row, *names: str) -> list[Any]:
 
 def expected(bodies: list[Body], shops: Shops, *, swept: bool = False) -> State:
     """The reference's answer in the shape of `state`."""
-    world = reference.world(arrival(bodies), days=DAYS, now=shops.now, swept=swept)
+    return expected_of(arrival(bodies), shops, swept=swept)
+
+
+def expected_of(stream: list[Row], shops: Shops, *, swept: bool = False) -> State:
+    """The same of messages and moves in the order they come."""
+    world = reference.world(stream, days=DAYS, now=shops.now, swept=swept)
     organic = {"at": None, "wamid": None, "kind": "organic", "ad": None, "source": None, "clid": None}
 
     def who(message: Row) -> list[str]:
@@ -452,6 +459,129 @@ async def test_any_split_and_merge_of_a_stream_equals_the_row_by_row_reference(
     await drain(db, Months(db), limit)
 
     assert await state(db, shops) == expected(bodies, shops)
+
+
+# People move tickets between the messages.
+
+
+@st.composite
+def moved_streams(draw: st.DrawFn) -> list[list[Row]]:
+    """A stream in parts, each but the last ended by a move of a ticket that some message before it belongs to."""
+    stream = draw(streams())
+    parts: list[list[Row]] = []
+    for cut in sorted(draw(st.sets(st.integers(1, len(stream)), min_size=1, max_size=5))):
+        spoken = stream[:cut]
+        step = spoken[-1]["step"] + draw(st.sampled_from([0, 0, 1, 2, 4, -2]))
+        kind = draw(st.sampled_from(["WON", "LOST", "WON", "LOST", "reopened"]))
+        of = draw(st.sampled_from(spoken))
+        move = {"origin": kind, "of": of["wamid"], "number": of["number"], "step": max(0, min(49, step))}
+        parts.append([*stream[sum(len(part) - 1 for part in parts) : cut], move])
+    return [*parts, stream[sum(len(part) - 1 for part in parts) :]]
+
+
+async def move(db: Database, row: Row) -> None:
+    """Close the ticket of a message, or open it again, as somebody who tells it afterwards; refused or not."""
+    query = "SELECT m.ticket_id, t.status FROM messages m JOIN tickets t ON t.id = m.ticket_id WHERE (m.organization_id, m.wamid) = (%s, %s)"
+    found = await rows(db, query, row["org"], row["of"])
+    if not found or (found[0]["status"] == "open") == (row["origin"] == "reopened"):
+        return
+    async with db.tenant(row["org"]) as conn:
+        role = {"WON": "won", "LOST": "lost", "reopened": "qualified"}[row["origin"]]
+        stage = find_stage(await all_stages(conn, row["org"]), role)
+        value = Decimal(10) if role == "won" else None
+        change = moves.Change(stage=stage, deal_value=value, happened_at=row["at"])
+        with suppress(Refused):
+            await flow.move_ticket(
+                conn, row["org"], found[0]["ticket_id"], lambda _: change, actor="api_key:test"
+            )
+
+
+@given(parts=moved_streams(), where=cuts(), limit=LIMITS)
+async def test_a_stream_with_moves_in_it_equals_the_row_by_row_reference(
+    db: Database, parts: list[list[Row]], where: list[str], limit: int
+):
+    """Before each move all is drained: a person moves what they see."""
+    shops = await open_shops(db)
+    months = Months(db)
+    whole: list[Row] = []
+
+    for part in parts:
+        said = shops.rows(part)
+        told = said[-1:] if said and "of" in said[-1] else []
+        bodies = bodies_of(said[: len(said) - len(told)], where)
+        await arrive(db, [raw_body(each) for each in bodies], known=partitions(shops))
+        await drain(db, months, limit)
+        for each in told:
+            await move(db, each)
+        whole += [*arrival(bodies), *told]
+
+    assert await state(db, shops) == expected_of(whole, shops)
+
+
+@st.composite
+def talks(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
+    """What one person writes within a ticket's life, and within the life of the next one: inbound, each at its own minute."""
+    life = DAYS * 24 * 60
+
+    def written(first: int, last: int) -> list[Row]:
+        minutes = draw(st.lists(st.integers(first, last), min_size=1, max_size=5, unique=True))
+        return [{"minute": each, "referral": draw(st.none() | referrals())} for each in sorted(minutes)]
+
+    return written(0, life - 1), written(life + 1, 2 * life - 1)
+
+
+@settings(max_examples=FEW)
+@given(
+    talk=talks(),
+    reason=st.sampled_from(["WON", "LOST"]),
+    order=st.randoms(use_true_random=False),
+    where=cuts(),
+    limit=LIMITS,
+)
+async def test_what_comes_only_after_its_ticket_was_closed_changes_no_ticket(
+    db: Database,
+    talk: tuple[list[Row], list[Row]],
+    reason: str,
+    order: random.Random,
+    where: list[str],
+    limit: int,
+):
+    """Some of a talk arrives late, behind the sale that ended it and among what follows: the tickets are the same.
+
+    Left out: the decisions, which tell the order of arrival.
+    """
+    shops = await open_shops(db)
+    months = Months(db)
+    base = {
+        "origin": "inbound", "number": shops.numbers[0], "org": shops.ids[0], "phone": PHONES[0], "bsuid": None,
+        "new_phone": None, "new_bsuid": None, "whole_contact": False, "name": None,
+    }  # fmt: skip
+    for each in itertools.chain(*talk):
+        at = shops.base + each["minute"] * timedelta(minutes=1)
+        each |= {**base, "wamid": f"wamid.{each['minute']}", "at": at}
+    before, after = talk
+    late = order.sample(before, order.randint(0, len(before) - 1))
+    in_time = [each for each in before if each not in late]
+    closed = {
+        "origin": reason,
+        "of": in_time[0]["wamid"],
+        "org": shops.ids[0],
+        "at": shops.base + DAYS * 2 * STEP,
+    }
+    rest = list(after)
+    for each in late:
+        rest.insert(order.randint(0, len(rest)), each)
+
+    for part in (in_time, rest):
+        await arrive(db, [raw_body(each) for each in bodies_of(part, where)], known=partitions(shops))
+        await drain(db, months, limit)
+        if part is in_time:
+            await move(db, closed)
+
+    found, wanted = await state(db, shops), expected_of([*before, closed, *after], shops)
+    for ticket in found["tickets"] + wanted["tickets"]:
+        del ticket["history"]
+    assert found["tickets"] == wanted["tickets"]
 
 
 @settings(max_examples=FEW)

@@ -14,7 +14,7 @@ from whatrack.db import Database
 from whatrack.insights import rollups
 from whatrack.roi import export
 from whatrack.roi.ask import Ask
-from whatrack.roi.reconcile import CAUSES, Reconciliation, Side, reconcile
+from whatrack.roi.reconcile import CAUSES, LEADS, PURCHASES, Reconciliation, Side, reconcile, tickets
 from whatrack.roi.report import report
 from whatrack.tenants import api_keys
 from whatrack.units import new_id
@@ -78,6 +78,51 @@ async def test_the_api_tells_the_same_as_the_independent_calculation(db: Databas
     assert wanted <= set(answer["totals"])
 
 
+# What is asked for, the field that is named, what else the answer says.
+NOT_THERE = [
+    ([("account", "act_404")], "account", "act_404", "/api/v1/meta-ads/accounts"),
+    ([("account", "act_1"), ("account", "404"), ("account", "2")], "account", "404", "/api/v1/meta-ads/accounts"),
+    ([("profile", "Ada")], "profile", "Ada", "/api/v1/meta-ads/connections"),
+    ([("profile", "018bcfe5-6800-7000-8000-0123456789ab")], "profile", "018bcfe5", "/api/v1/meta-ads/connections"),
+    ([("campaign", "c404")], "campaign", "c404", "level=campaign"),
+    ([("adset", "s404")], "adset", "s404", "level=adset"),
+    ([("ad", "404")], "ad", "404", "level=ad"),
+    ([("level", "city")], "level", "level", "'campaign'"),
+    ([("basis", "day")], "basis", "basis", "'click'"),
+    ([("status", "gone")], "status.0", "status", "'paused'"),
+    ([("sort", "luck")], "sort", "Use one of", "spend"),
+]  # fmt: skip
+
+
+async def test_what_the_organization_does_not_have_is_named_instead_of_summed_to_zero(
+    db: Database, service: str
+):
+    world = await make_world(db, seed=24, tickets=2)
+    async with aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http:
+        for asked, field, *said in NOT_THERE:
+            query = [("since", str(SINCE)), ("until", str(UNTIL)), *asked]
+            if asked[0][0] != "level":
+                query.append(("level", "ad"))
+            async with http.get(f"{service}/api/v1/meta-ads/insights", params=query) as response:
+                assert response.status == 422
+                assert response.content_type == "application/problem+json"
+                problem = await response.json()
+            assert [each["field"] for each in problem["errors"]] == [field]
+            assert all(words in problem["detail"] for words in said)
+            assert "act_1" not in problem["detail"]
+
+
+async def test_what_it_has_is_not_refused(db: Database, service: str):
+    world = await make_world(db, seed=25, tickets=2)
+    query = [("since", str(SINCE)), ("until", str(UNTIL)), ("level", "ad"), ("account", "act_1"), ("account", "2"),
+             ("campaign", "c1-0"), ("campaign", ""), ("adset", "s1-0"), ("ad", "100")]  # fmt: skip
+    async with (
+        aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http,
+        http.get(f"{service}/api/v1/meta-ads/insights", params=query) as response,
+    ):
+        assert response.status == 200, await response.text()
+
+
 async def test_files_hold_every_column_and_read_back_to_the_cent(db: Database):
     world = await make_world(db, seed=22, tickets=60)
     async with db.tenant(world.shop.id) as conn:
@@ -139,7 +184,8 @@ async def tell(db: Database, world_id: object) -> None:
         await conn.execute("ALTER TABLE meta_conversion_events ENABLE TRIGGER USER")
         await conn.execute(
             """INSERT INTO insight_days (organization_id, account_id, day, fetched_at, answer_hash)
-               SELECT a.organization_id, a.id, day, %s, '' FROM meta_ad_accounts a, generate_series(date '2026-08-01', date '2026-12-31', '1 day') AS day""",
+               SELECT a.organization_id, a.id, day, %s, '' FROM meta_ad_accounts a, generate_series(date '2026-08-01', date '2026-12-31', '1 day') AS day
+               ON CONFLICT (organization_id, account_id, day) DO UPDATE SET fetched_at = excluded.fetched_at, answer_hash = ''""",
             [NOW + timedelta(days=90)],
         )
         # What Meta then says: each event of a connected account's ad on its day, if the click was at most a week before. A click
@@ -184,6 +230,13 @@ async def test_the_reconciliation_adds_up_and_explains_every_difference(db: Data
     for side in (found.leads, found.purchases):
         assert adds_up(side)
         assert side.meta > 0
+        events = LEADS if side is found.leads else PURCHASES
+        async with db.tenant(world.shop.id) as conn:
+            for line in side.lines[:-1]:  # of what is unexplained, nobody knows the tickets
+                behind = await tickets(conn, world.shop.id, found.ask, events, line.cause)
+                assert sum(each.count for each in behind) == line.count, line
+                assert sum(each.value for each in behind) == line.value, line
+                assert len({each.ticket_id for each in behind}) == len(behind) >= abs(line.count)
         causes = {line.cause: line.count for line in side.lines}
         assert causes["unexplained"] == 0, causes
         assert all(

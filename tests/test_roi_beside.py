@@ -46,6 +46,8 @@ async def test_each_step_of_the_funnel_is_what_ads_brought_and_opens_as_many_tic
 
         assert steps.link_clicks == sum(each["link_clicks"] for each in spent)
         assert steps.meta_conversations == sum(each["meta_conversations"] for each in spent)
+        beyond = [numbers for (kind, _), numbers in told.items() if kind in ("unidentified", "unconnected")]
+        assert steps.beyond_meta == sum(each["conversations"] for each in beyond)
         for name in STEPS:
             counted = getattr(steps, name)
             assert counted == sum(each[name] for each in brought), (since, name)

@@ -14,11 +14,13 @@ import pytest
 
 from tests.pages_support import get
 from tests.roi_world import World, catalog, make_world, spend
-from tests.support import sign_in
+from tests.support import make_shop, sign_in
+from tests.test_roi_api import tell
 from whatrack.db import Database
 from whatrack.insights import rollups
 from whatrack.roi import sharing
 from whatrack.tenants.access import Access
+from whatrack.web.pages import roi_chips
 
 PERIOD = "period=custom&since=2026-10-01&until=2026-10-30"
 SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
@@ -137,6 +139,41 @@ async def test_many_opened_rows_have_a_chip_each_most_of_them_folded(
     assert "mais 5" in page.words
 
 
+async def test_chips_of_rows_with_one_name_are_told_apart_by_account_or_by_id(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            "UPDATE meta_ads SET meta_campaign_name = 'Mensagens' WHERE meta_campaign_id IN ('c1-0', 'c2-0')"
+        )
+        await conn.execute(
+            "UPDATE meta_ads SET meta_ad_set_name = 'Frio' WHERE meta_ad_set_id IN ('s1-0', 's1-1')"
+        )
+        access = Access(world.shop.id, "owner", "system")
+        path = await sharing.create(conn, access, "Cliente", PERIOD, 7)
+    campaigns = "within=campaign:c1-0&within=campaign:c2-0&within=campaign:c1-1"
+    adsets = "within=adset:s1-0&within=adset:s1-1"
+
+    for address in (f"/roi?level=ad&{PERIOD}&{campaigns}&{adsets}", f"{path}?level=ad&{campaigns}&{adsets}"):
+        page = await get(tab, address)
+        told = re.findall(r'<a class="chip"[^>]*><span class="clip">([^<]+)<', page.text)
+        wanted = [
+            "Mensagens · Conta act_1",
+            "Mensagens · Conta act_2",
+            "Campanha c1-1",
+            "Frio · …s1-0",
+            "Frio · …s1-1",
+        ]
+        assert told == wanted or address.startswith("/shared"), told
+        assert len({*told}) == len(told)
+    same = [
+        ("Loja", None, "act_111111222222"),
+        ("Loja", None, "act_111111333333"),
+        ("Clínica", None, "act_4"),
+    ]
+    assert roi_chips.distinct(same) == ["Loja · …222222", "Loja · …333333", "Clínica"]
+
+
 async def test_a_shared_report_names_no_row_outside_it(
     db: Database, world: World, tab: aiohttp.ClientSession
 ):
@@ -216,3 +253,100 @@ async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World
 
     assert [each["id"] for each in answer["rows"]] == ["100"]
     assert answer["totals"]["spend"] == answer["rows"][0]["spend"]
+
+
+NOT_THERE = {
+    "account=act_404": "Não existe aqui: conta act_404.",
+    "account=404&account=505": "Não existe aqui: conta 404, 505.",
+    "profile=Ada": "Não existe aqui: perfil Ada.",
+    "profile=018bcfe5-6800-7000-8000-0123456789ab": "Não existe aqui: perfil 018bcfe5-6800-7000-8000-0123456789ab.",
+    "within=campaign:c404": "Não existe aqui: campanha c404.",
+}
+PARTLY_THERE = {
+    "account=act_404&account=act_1": "Não existe aqui: conta act_404.",
+    "status=gone&status=active": "Não existe aqui: situação gone.",
+    "level=city": "O endereço diz level=city, o que não existe: vale o de costume.",
+    "basis=day": "O endereço diz basis=day, o que não existe: vale o de costume.",
+}
+
+
+async def test_an_address_that_asks_for_what_is_not_there_says_so_and_shows_no_zeros(
+    tab: aiohttp.ClientSession,
+):
+    for path in ("/roi", "/roi/time"):
+        for asked, said in NOT_THERE.items():
+            page = await get(tab, f"{path}?{PERIOD}&{asked}")
+            assert said in page.text
+            assert "R$ 0,00" not in page.text.replace("\xa0", " ")
+            without = href(page.text, "Tirar do filtro") or ""
+            assert without.startswith(f"{path}?period=custom&since=")
+            assert asked.partition("&")[0] not in without
+
+
+async def test_beside_what_is_there_the_rest_is_told_in_a_notice(tab: aiohttp.ClientSession):
+    for asked, said in PARTLY_THERE.items():
+        page = await get(tab, f"/roi?{PERIOD}&{asked}")
+        assert said in page.text
+        assert 'class="figures"' in page.text
+
+
+async def test_no_file_is_made_of_what_is_not_there(tab: aiohttp.ClientSession):
+    async with tab.get(f"/roi/export.csv?{PERIOD}&account=act_404") as answer:
+        assert answer.status == 422
+        assert "Não existe aqui: conta act_404." in await answer.text()
+
+
+async def test_each_cause_leads_to_exactly_its_tickets(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    await tell(db, world.shop.id)
+
+    page = await get(tab, f"/roi/reconciliation?{PERIOD}")
+    lines = re.findall(
+        r'<tr>\s*<th scope="row" class="font-normal"><span class="font-medium[^"]*">([^<]+)</span>(.*?)</tr>', page.text, re.DOTALL
+    )  # fmt: skip
+    assert len(lines) > 8
+    for name, rest in lines:
+        numbers = re.findall(r'<td class="sm:text-right"[^>]*>([^<]+)</td>', rest)
+        link = re.search(r'href="(/roi/reconciliation/tickets[^"]+)"', rest)
+        assert bool(link) == (name != "Não explicado")
+        if not link:
+            continue
+        behind = await get(tab, html.unescape(link.group(1)))
+        told = re.findall(r'<span class="text-xl font-semibold num">([^<]+)</span>', behind.text)
+        assert told == numbers, name
+        shown = re.findall(r'<th scope="row" class="font-normal', behind.text)
+        assert len(shown) == min(50, int(re.sub(r"\D", "", numbers[0]))), name
+
+
+async def test_a_reconciliation_of_nothing_leads_to_the_next_step(
+    db: Database, world: World, tab: aiohttp.ClientSession, service: str
+):
+    empty = await make_shop(db, slug="sem-nada")
+    async with await sign_in(db, service, empty, "owner", name="Bia Reis") as other:
+        page = await get(other, "/roi/reconciliation")
+        assert href(page.text, "Conectar um perfil") == "/settings/meta"
+        assert "<table" not in page.text
+
+    old = "period=custom&since=2019-10-01&until=2019-10-30"
+    await tell(db, world.shop.id)  # every day came
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE insight_days SET fetched_at = now(), due_at = NULL")
+    page = await get(tab, f"/roi/reconciliation?{old}")
+    assert href(page.text, "Escolher o dataset") == "/settings/meta"
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE meta_ad_accounts SET pixel_id = '77'")
+    page = await get(tab, f"/roi/reconciliation?{old}")
+    assert href(page.text, "Ver 30 dias") == "/roi/reconciliation"
+    page = await get(tab, f"/roi/reconciliation?{old}&account=act_1")
+    assert href(page.text, "Limpar filtros") == f"/roi/reconciliation?{old}"
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute("UPDATE meta_ad_accounts SET is_active = false")
+    page = await get(tab, f"/roi/reconciliation?{old}")
+    assert href(page.text, "Ligar uma conta") == "/settings/meta"
+
+
+def href(page: str, label: str) -> str | None:
+    """Where the link of this label leads."""
+    found = re.search(r'<a [^>]*href="([^"]+)"[^>]*>' + re.escape(label) + "</a>", page)
+    return html.unescape(found.group(1)) if found else None

@@ -126,7 +126,7 @@ async def _sold(conn: Connection, desk: Desk, message: Incoming, value: Decimal)
     ticket = desk.tickets.all[stored.ticket_id]
     if ticket.status == "open":
         at = min(max(message.sent_at, ticket.opened_at), desk.now)
-        won = Change(deal_value=value, currency=sales.CURRENCY, won_at=at)
+        won = Change(deal_value=value, currency=sales.CURRENCY, won_at=at, happened_at=at)
         await move_ticket(conn, ticket.organization_id, ticket.id, partial(_winning, won), actor=sales.PHONE)
 
 

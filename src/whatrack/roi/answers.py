@@ -115,7 +115,10 @@ class Day(msgspec.Struct, frozen=True):
 
 
 class Funnel(msgspec.Struct, frozen=True):
-    """The steps of what ads brought: each later one is a part of the tickets, not of Meta's clicks."""
+    """The steps of what ads brought: each later one is a part of the tickets, not of Meta's clicks.
+
+    beyond_meta: of the conversations, those by ads that Meta's numbers here do not have: of accounts not connected, or unknown.
+    """
 
     link_clicks: int
     meta_conversations: int
@@ -124,6 +127,7 @@ class Funnel(msgspec.Struct, frozen=True):
     leads: int
     qualified: int
     sales: int
+    beyond_meta: int
 
 
 class Times(msgspec.Struct, frozen=True):

@@ -1,18 +1,20 @@
 """The report as a file: CSV for Excel in Brazil and elsewhere, and XLSX. Every row, the special ones and the totals, no column cut.
 
 CSV: UTF-8 with a byte order mark, so that Excel reads it; in Portuguese with semicolons and decimal commas, else with commas and
-points. A cell that a spreadsheet would take for a formula is written as text. Nothing is an empty cell. An id of digits alone has a
-tab before it: a spreadsheet would make a number of it, 1,2E+17, and lose its last digits; with the tab it stays a text, and who
-reads the file by a program strips it, as the API's strings need no such thing.
+points. Every cell is quoted, for LibreOffice proposes to part at tabs, commas and semicolons at once. Nothing is an empty cell. A
+text that a spreadsheet would take for something else has a tab before it, which it does not show: a formula, an id of 18 digits
+(else 1,2E+17), an ad named 11/11 or 2024. Who reads the file by a program strips it.
 """
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
 import xlsxwriter
+from xlsxwriter.utility import xl_col_to_name
 
 from whatrack.roi import metrics
 from whatrack.roi.answers import Report, Row
@@ -27,12 +29,18 @@ TEXTS = (
 )  # fmt: skip
 # What the row's account pays in, and its spend in it where that is not the report's currency, which all other money is in.
 OF_ACCOUNT = ("account_currency", "account_spend")
-IDS = ("id", "account_id", "campaign_id", "adset_id")
 NUMBERS = (*FIELDS, *RATIOS)
 COUNTS = frozenset(name for name in FIELDS if name not in metrics.MONEY)
 RATIO = Decimal("0.000001")
 BOM = "\ufeff"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@")
+TRUTH = ("true", "false", "verdadeiro", "falso")
+WORD = re.compile(r"[^\W\d_]+")
+# With a digit and none but these words, a text is a number, an amount, a time or a date: 1e5, R$ 5,00, 10:30 PM, 11 de nov.
+OF_NUMBERS = """e r us brl usd eur t z h am pm de of st nd rd th
+    jan feb fev mar apr abr may mai jun jul aug ago sep set oct out nov dec dez january february march april june july august
+    september october november december janeiro fevereiro março marco abril maio junho julho agosto setembro outubro novembro dezembro
+    mon tue wed thu fri sat sun seg ter qua qui sex sáb sab dom"""
 
 
 def rounded(name: str, amount: Number | None, currency: str) -> Number | None:
@@ -56,14 +64,14 @@ def as_csv(
 ) -> bytes:
     """The file. titles: column → what it is called; its own name where there is none. words: of texts, likewise."""
     stream = io.StringIO()
-    writer = csv.writer(stream, delimiter=";" if language == "pt" else ",", lineterminator="\r\n")
+    writer = csv.writer(
+        stream, delimiter=";" if language == "pt" else ",", lineterminator="\r\n", quoting=csv.QUOTE_ALL
+    )
     columns = (*TEXTS, *OF_ACCOUNT, *NUMBERS)
     writer.writerow([(titles or {}).get(column, column) for column in columns])
     for line in table(report):
         told = _told(line, words)
-        writer.writerow(
-            [_id(told[column]) if column in IDS else _cell(told[column], language) for column in columns]
-        )
+        writer.writerow([_cell(told[column], language) for column in columns])
     return (BOM + stream.getvalue()).encode()
 
 
@@ -86,6 +94,8 @@ def as_xlsx(report: Report, titles: Mapping[str, str] | None = None, words: Word
                 sheet.write_string(place, across, value)
             elif value is not None:
                 sheet.write_number(place, across, float(value), formats[column])
+    # Ids are texts, and meant to be: no green corner in each of their cells.
+    sheet.ignore_errors({"number_stored_as_text": f"A1:{xl_col_to_name(len(TEXTS))}{report.count + 10}"})
     sheet.freeze_panes(1, 3)
     sheet.autofit()
     book.close()
@@ -115,15 +125,18 @@ def _line(row: Row, currency: str) -> dict[str, str | Number | None]:
     return {**texts, "account_currency": own, "account_spend": spent, **numbers}
 
 
-def _id(value: str | Number | None) -> str:
-    text = str(value or "")
-    return f"\t{text}" if text.isdecimal() else _cell(text, "en")
-
-
 def _cell(value: str | Number | None, language: Language) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA) else value
+        return f"\t{value.strip()}" if is_taken_for_else(value) else value
     text = f"{value:f}" if isinstance(value, Decimal) else str(value)
     return text.replace(".", ",") if language == "pt" else text
+
+
+def is_taken_for_else(text: str) -> bool:
+    """Whether a spreadsheet, in Portuguese or English, would not leave this as the text that it is."""
+    bare = text.strip().casefold()
+    if bare.startswith(FORMULA) or bare in TRUTH:
+        return True
+    return any(letter.isdigit() for letter in bare) and {*WORD.findall(bare)} <= {*OF_NUMBERS.split()}

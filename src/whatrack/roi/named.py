@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
+import msgspec
 from psycopg.rows import dict_row
 
 from whatrack.db import Connection
@@ -57,23 +58,33 @@ WHERE a.organization_id = %(organization)s AND a.ref = ANY(%(refs)s) AND (a.is_a
 ORDER BY lower(a.ad_account_name), a.ref
 """
 CALLED: LiteralString = """
-SELECT 'account', ad_account_id, ad_account_name FROM meta_ad_accounts WHERE organization_id = %(organization)s AND ad_account_id = ANY(%(account)s)
-UNION ALL (SELECT DISTINCT ON (meta_campaign_id) 'campaign', meta_campaign_id, meta_campaign_name FROM meta_ads
-    WHERE organization_id = %(organization)s AND meta_campaign_id = ANY(%(campaign)s) ORDER BY meta_campaign_id, fetched_at DESC, ref)
-UNION ALL (SELECT DISTINCT ON (meta_ad_set_id) 'adset', meta_ad_set_id, meta_ad_set_name FROM meta_ads
-    WHERE organization_id = %(organization)s AND meta_ad_set_id = ANY(%(adset)s) ORDER BY meta_ad_set_id, fetched_at DESC, ref)
-UNION ALL SELECT 'ad', meta_ad_id, name FROM meta_ads WHERE organization_id = %(organization)s AND meta_ad_id = ANY(%(ad)s)
+SELECT c.kind, c.id, c.name, a.ad_account_name FROM (
+    SELECT 'account' AS kind, ad_account_id AS id, ad_account_name AS name, ad_account_id AS account FROM meta_ad_accounts
+    WHERE organization_id = %(organization)s AND ad_account_id = ANY(%(account)s)
+    UNION ALL (SELECT DISTINCT ON (meta_campaign_id) 'campaign', meta_campaign_id, meta_campaign_name, 'act_' || meta_account_id FROM meta_ads
+        WHERE organization_id = %(organization)s AND meta_campaign_id = ANY(%(campaign)s) ORDER BY meta_campaign_id, fetched_at DESC, ref)
+    UNION ALL (SELECT DISTINCT ON (meta_ad_set_id) 'adset', meta_ad_set_id, meta_ad_set_name, 'act_' || meta_account_id FROM meta_ads
+        WHERE organization_id = %(organization)s AND meta_ad_set_id = ANY(%(adset)s) ORDER BY meta_ad_set_id, fetched_at DESC, ref)
+    UNION ALL SELECT 'ad', meta_ad_id, name, 'act_' || meta_account_id FROM meta_ads WHERE organization_id = %(organization)s AND meta_ad_id = ANY(%(ad)s)
+) AS c LEFT JOIN meta_ad_accounts a ON a.organization_id = %(organization)s AND a.ad_account_id = c.account
 """
 NAMES_AT_MOST = 200  # rows on a page for which yesterday's names are looked up
 
 
-async def called(conn: Connection, organization_id: UUID, within: Sequence[Within]) -> dict[Within, str]:
+class Called(msgspec.Struct, frozen=True):
+    """A row's name, and its account's where that is one of the organization's."""
+
+    name: str
+    account: str | None
+
+
+async def called(conn: Connection, organization_id: UUID, within: Sequence[Within]) -> dict[Within, Called]:
     """What rows are called today; without those that are unknown or have no name."""
     if not within:
         return {}
     ids: dict[str, Any] = {level: [each.id for each in within if each.kind == level] for level in LEVELS}
     found = await (await conn.execute(CALLED, {"organization": organization_id, **ids})).fetchall()
-    return {Within(kind, key): name for kind, key, name in found if name}
+    return {Within(kind, key): Called(name, account) for kind, key, name, account in found if name}
 
 
 async def rows(conn: Connection, about: Scope, ask: Ask, keys: Sequence[str]) -> dict[str, Row]:

@@ -52,7 +52,8 @@ EVENT: LiteralString = f"""
     WHERE e.organization_id = %(organization)s AND e.event_name = ANY(%(events)s)
 """  # noqa: S608 - constants only
 COUNTED: LiteralString = "d.fetched_at >= e.sent_at"
-CAUSED: LiteralString = f"""
+# Each ticket's part of a cause: how many it takes from our count, and how much of its money. {{at}}: of the sale or qualification.
+PARTS: LiteralString = f"""
 WITH {SCOPE}, {MARKED}, mine AS (
     SELECT f.ticket_id, f.ad_ref, f.account_ref, f.{{at}} AS at, sum(f.w) AS count, sum(f.w * {{value}}) AS value
     FROM {FACTS} WHERE f.{{at}} >= %(lo)s AND f.{{at}} < %(hi)s GROUP BY 1, 2, 3, 4 HAVING sum(f.w) > 0
@@ -63,7 +64,7 @@ WITH {SCOPE}, {MARKED}, mine AS (
 ), event AS ({EVENT} AND (e.event_time BETWEEN %(lo)s::timestamptz - interval '40 days' AND %(hi)s::timestamptz + interval '40 days'
     OR e.ticket_id IN (SELECT ticket_id FROM placed))),
 judged AS (
-    SELECT DISTINCT ON (p.ticket_id) p.ticket_id, p.count, p.value, CASE
+    SELECT DISTINCT ON (p.ticket_id) p.ticket_id, p.at, p.count, p.value, CASE
         WHEN p.ad_ref IN (-1, -2) THEN 'organic'
         WHEN p.ad_ref = -3 AND e.meta_ad_id IS NULL AND e.status = 'SENT' AND NOT e.is_late THEN NULL
         WHEN p.account_ref IS NULL THEN 'unconnected'
@@ -80,22 +81,38 @@ judged AS (
     FROM placed p LEFT JOIN event e ON e.ticket_id = p.ticket_id
     LEFT JOIN insight_days d ON d.organization_id = %(organization)s AND d.account_id = e.account_id AND d.day = e.told_day
     ORDER BY p.ticket_id, e.status <> 'SENT', e.event_time
+), part AS (
+    SELECT cause, ticket_id, at, count, value FROM judged WHERE cause IS NOT NULL
+    UNION ALL
+    SELECT 'corrected', ticket_id, at, 0, value - told_value * 100 FROM judged
+    WHERE cause IS NULL AND told_currency = %(currency)s AND {{with_value}} AND value <> told_value * 100
+    UNION ALL
+    SELECT 'corrected', e.ticket_id, e.event_time, -1, -CASE WHEN {{with_value}} AND e.currency = %(currency)s THEN e.value * 100 ELSE 0 END FROM event e
+    JOIN acc ON acc.ref = e.told_ref AND acc.in_scope
+    JOIN insight_days d ON d.organization_id = %(organization)s AND d.account_id = e.account_id AND d.day = e.told_day
+    WHERE e.status = 'SENT' AND NOT e.is_late AND e.told_day BETWEEN %(since)s AND %(until)s AND {COUNTED}
+    AND NOT EXISTS (SELECT FROM placed p WHERE p.ticket_id = e.ticket_id)
 )
-SELECT cause, sum(count) AS count, sum(value) AS value FROM judged WHERE cause IS NOT NULL GROUP BY 1
-UNION ALL
-SELECT 'corrected', 0, sum(value - told_value * 100) FROM judged WHERE cause IS NULL AND told_currency = %(currency)s AND {{with_value}}
-UNION ALL
-SELECT 'corrected', -count(*), -sum(CASE WHEN {{with_value}} AND e.currency = %(currency)s THEN e.value * 100 ELSE 0 END) FROM event e
-JOIN acc ON acc.ref = e.told_ref AND acc.in_scope
-JOIN insight_days d ON d.organization_id = %(organization)s AND d.account_id = e.account_id AND d.day = e.told_day
-WHERE e.status = 'SENT' AND NOT e.is_late AND e.told_day BETWEEN %(since)s AND %(until)s AND {COUNTED}
-AND NOT EXISTS (SELECT FROM placed p WHERE p.ticket_id = e.ticket_id)
 """  # noqa: S608 - constants only
+CAUSED: LiteralString = f"{PARTS} SELECT cause, sum(count) AS count, sum(value) AS value FROM part GROUP BY 1"  # noqa: S608 - constants only
+TICKETS: LiteralString = f"{PARTS} SELECT ticket_id, at, count, value FROM part WHERE cause = %(cause)s ORDER BY at DESC, ticket_id"  # noqa: S608 - constants only
 LEADS = ("LeadSubmitted", "QualifiedLead")  # both count as leads at Meta
 PURCHASES = ("Purchase",)
 NO_VALUE: LiteralString = "0"
 TRUE: LiteralString = "true"
 FALSE: LiteralString = "false"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A ticket behind a cause: what it takes from our count (0 where only its value was corrected) and of our money.
+
+    at: of the sale or qualification, or of the event that Meta has and we do not.
+    """
+
+    ticket_id: UUID
+    at: datetime
+    count: int
+    value: Decimal
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -132,10 +149,7 @@ class Reconciliation(msgspec.Struct, frozen=True):
 
 async def reconcile(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Reconciliation:
     """Why Meta says another number. Ours by the date of the sale, each row in its account's zone, as Meta counts too."""
-    wanted = Ask(
-        level="account", since=ask.since, until=ask.until, accounts=ask.accounts, profiles=ask.profiles,
-        within=tuple(parent for parent in ask.within if parent.kind == "account"), limit=1000, spent_only=False,
-    )  # fmt: skip
+    wanted = _wanted(ask)
     about = await scopes.load(conn, organization_id, check(wanted))
     answer = await reports.report(conn, organization_id, wanted, now)
     rows = [*answer.rows, *answer.special]
@@ -157,24 +171,46 @@ async def reconcile(conn: Connection, organization_id: UUID, ask: Ask, now: date
     )
 
 
+async def tickets(
+    conn: Connection, organization_id: UUID, ask: Ask, events: tuple[str, ...], cause: Cause
+) -> list[Part]:
+    """The tickets behind a cause, newest first: their counts and values sum to its line. events: LEADS or PURCHASES."""
+    wanted = _wanted(ask)
+    about = await scopes.load(conn, organization_id, check(wanted))
+    rows = await _read(conn, about, wanted, events, TICKETS, cause)
+    return [
+        Part(row["ticket_id"], row["at"], int(row["count"]), Decimal(row["value"] or 0) / 100) for row in rows
+    ]
+
+
+def _wanted(ask: Ask) -> Ask:
+    """The same period of the same accounts: all that a reconciliation is narrowed by."""
+    return Ask(
+        level="account", since=ask.since, until=ask.until, accounts=ask.accounts, profiles=ask.profiles,
+        within=tuple(parent for parent in ask.within if parent.kind == "account"), limit=1000, spent_only=False,
+    )  # fmt: skip
+
+
 async def _lines(
     conn: Connection, about: Scope, ask: Ask, events: tuple[str, ...]
 ) -> dict[str, tuple[int, Decimal]]:
     """cause → count and value, of all but the unexplained."""
+    rows = await _read(conn, about, ask, events, CAUSED)
+    return {row["cause"]: (int(row["count"] or 0), Decimal(row["value"] or 0) / 100) for row in rows}
+
+
+async def _read(
+    conn: Connection, about: Scope, ask: Ask, events: tuple[str, ...], of: LiteralString, cause: str = ""
+) -> list[dict[str, Any]]:
     is_sale = events == PURCHASES
-    statement = CAUSED.format(
+    statement = of.format(
         at="won_at" if is_sale else "qualified_at",
         value=SOLD if is_sale else NO_VALUE,
         with_value=TRUE if is_sale else FALSE,
     )
-    values: dict[str, Any] = {"events": list(events), "since": ask.since, "until": ask.until}
+    values: dict[str, Any] = {"events": list(events), "since": ask.since, "until": ask.until, "cause": cause}
     async with conn.cursor(row_factory=dict_row) as cursor:
-        rows = await (await cursor.execute(statement, scopes.values(about, ask) | values)).fetchall()
-    found: dict[str, tuple[int, Decimal]] = {}
-    for row in rows:
-        count, value = found.get(row["cause"], (0, Decimal(0)))
-        found[row["cause"]] = (count + int(row["count"] or 0), value + Decimal(row["value"] or 0) / 100)
-    return found
+        return await (await cursor.execute(statement, scopes.values(about, ask) | values)).fetchall()
 
 
 def _side(

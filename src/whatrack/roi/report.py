@@ -115,6 +115,7 @@ async def funnel(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         leads=ads.leads,
         qualified=ads.qualified,
         sales=ads.sales,
+        beyond_meta=ads.conversations - found.total.conversations,
     )
 
 

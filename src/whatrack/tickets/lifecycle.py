@@ -1,8 +1,9 @@
 """When a ticket opens, expires, is joined by a late message, and closes. Pure.
 
 One open ticket per contact and number. It expires `days` after it was last alive (opened, last message, reopened),
-by the message's time when one arrives, by the clock in a sweep. A message that falls in an expired ticket's life, or
-before it, belongs to that ticket, however late it comes; a person's earliest message is when the ticket began.
+by the message's time when one arrives, by the clock in a sweep. A message that falls in a closed ticket's life belongs
+to that ticket, however late it comes, and so does one from before it that would have opened it; a person's earliest
+message is when the ticket began. Only an expired ticket's life grows by that: a sale, a loss ended when somebody said so.
 """
 
 from collections.abc import Callable, Iterable
@@ -66,10 +67,10 @@ class Tickets:
             self.close(ticket, "EXPIRED", expires_at(ticket, days))
             ticket = None
         if ticket is None or at < ticket.opened_at:
-            expired = self._expired_at(contact_id, number, at)
-            if expired is not None:
-                self._join_late(expired, at, now, days)
-                return expired
+            closed = self._closed_at(contact_id, number, at, days)
+            if closed is not None:
+                self._join_late(closed, at, now, days)
+                return closed
         if ticket is not None:
             _said(ticket, at)
         return ticket
@@ -85,8 +86,6 @@ class Tickets:
         touched: bool,
     ) -> Ticket:
         """Open the contact's ticket with this message. touched: the message came from an ad or post."""
-        last = self._last_closed(contact_id)
-        recent = last is not None and last.closed_at is not None and at - last.closed_at < FOLLOW_UP_WITHIN
         ticket = Ticket(
             organization_id=organization_id,
             id=self._new_id(),
@@ -96,7 +95,7 @@ class Tickets:
             status="open",
             close_reason=None,
             currency=rules.currency,
-            follow_up=recent and not touched,
+            follow_up=not touched and self._closed_shortly_before(contact_id, at),
             opened_at=at,
             last_message_at=at,
             active_at=at,
@@ -147,27 +146,37 @@ class Tickets:
     def _join_late(self, ticket: Ticket, at: datetime, now: datetime, days: int) -> None:
         """A late message lengthens an expired ticket's life; when it then would not have ended yet, it goes on."""
         _said(ticket, at)
+        if ticket.close_reason != "EXPIRED":
+            return
         ticket.closed_at = expires_at(ticket, days)
         if ticket.closed_at > now and (ticket.contact_id, ticket.phone_number_id) not in self.open:
             self.closed[ticket.contact_id].remove(ticket)
             ticket.status, ticket.close_reason, ticket.closed_at, ticket.changed = "open", None, None, True
             self.open[ticket.contact_id, ticket.phone_number_id] = ticket
 
-    def _expired_at(self, contact_id: UUID, number: str, at: datetime) -> Ticket | None:
-        """The expired ticket in whose life this moment falls, the newest of them; before all lives, the first one."""
-        alive = [
+    def _closed_at(self, contact_id: UUID, number: str, at: datetime, days: int) -> Ticket | None:
+        """The closed ticket in whose life this moment falls, the newest of them; before all lives, the first one.
+
+        A sale or loss more than a life after it was another talk, which this moment would not have opened.
+        """
+        lives = [
             (ticket.opened_at, ticket.closed_at, ticket.id)
             for ticket in self.closed.get(contact_id, ())
-            if ticket.phone_number_id == number and ticket.close_reason == "EXPIRED"
+            if ticket.phone_number_id == number and ticket.close_reason != "MERGED"
             if ticket.closed_at is not None and at <= ticket.closed_at
+            if ticket.close_reason == "EXPIRED" or ticket.opened_at - at <= timedelta(days=days)
         ]
-        begun = [life for life in alive if life[0] <= at]
-        found = max(begun) if begun else min(alive, default=None)
+        begun = [life for life in lives if life[0] <= at]
+        found = max(begun) if begun else min(lives, default=None)
         return self.all[found[2]] if found else None
 
-    def _last_closed(self, contact_id: UUID) -> Ticket | None:
-        tickets = [ticket for ticket in self.closed.get(contact_id, ()) if ticket.close_reason != "MERGED"]
-        return max(tickets, key=lambda ticket: (ticket.closed_at, ticket.id), default=None)
+    def _closed_shortly_before(self, contact_id: UUID, at: datetime) -> bool:
+        """Whether one of the contact's tickets, on any number, closed less than FOLLOW_UP_WITHIN before this moment."""
+        return any(
+            timedelta() <= at - ticket.closed_at < FOLLOW_UP_WITHIN
+            for ticket in self.closed.get(contact_id, ())
+            if ticket.closed_at is not None and ticket.close_reason != "MERGED"
+        )
 
     def _file(self, ticket: Ticket) -> None:
         self.all[ticket.id] = ticket

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from whatrack.db import now as clock
 from whatrack.roi import report as reports
+from whatrack.roi import unknown
 from whatrack.roi.answers import Note, Row, RowKind
 from whatrack.roi.ask import MAX_LIMIT, Against, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.export import COUNTS, NUMBERS, rounded
@@ -42,7 +43,10 @@ class Filters(BaseModel):
     campaign: list[NoNul] = Field([], description="rows of this campaign only; may be repeated")
     adset: list[NoNul] = Field([], description="rows of this ad set only; may be repeated")
     ad: list[NoNul] = Field([], description="this ad only, by its whole id; may be repeated")
-    spent_only: bool = Field(False, description="without the rows that have neither spend nor tickets")
+    spent_only: bool = Field(
+        False,
+        description="without the rows that have neither spend nor tickets nor anything that Meta counted",
+    )
     q: NoNul = Field("", description="a part of the row's name")
     sort: NoNul = Field("spend", description="a number's name, or name; null is last in both directions")
     order: Annotated[str, Field(pattern="^(asc|desc)$")] = "desc"
@@ -129,9 +133,11 @@ class Insights(BaseModel):
 
 @router.get("/insights", response_model=Insights)
 async def read_insights(db: Db, who: Member, filters: Annotated[Filters, Query()]) -> dict[str, Any]:
-    """What was spent and earned: stored rows alone, Meta is not asked."""
+    """What was spent and earned: stored rows alone, Meta is not asked. An account, profile or row that is not here is a 422."""
+    ask = _ask(filters)
     async with db.reading(who.organization_id) as conn:
-        answer = await reports.report(conn, who.organization_id, _ask(filters), await clock(conn))
+        await unknown.refuse(conn, who.organization_id, ask)
+        answer = await reports.report(conn, who.organization_id, ask, await clock(conn))
     currency = answer.currency
     return {
         "level": filters.level,

@@ -9,7 +9,7 @@ from whatrack.insights import progress
 from whatrack.roi import looks, named
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import roi_chips, roi_columns, roi_page, roi_state
+from whatrack.web.pages import roi_chips, roi_columns, roi_page, roi_state, roi_unknown
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import by_htmx, page, see
@@ -37,6 +37,9 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         context |= await roi_page.options(conn, who.organization_id)
         names_of = await named.called(conn, who.organization_id, filters.parents)
         fetching = roi_state.syncing(await progress.progress(conn, who.organization_id))
+        unknown = await roi_unknown.of(
+            conn, who.organization_id, request, filters, context["report"].ask, HERE
+        )
     return page(
         request,
         "roi.html",
@@ -44,7 +47,8 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         here=filters.to(HERE, offset=filters.offset),
         chips=roi_chips.chips(names_of, filters, HERE),
         asks_tax=not context["report"].tax_known and who.role in ("owner", "admin"),
-        blank=roi_state.blank(context, fetching),
+        blank=roi_state.blank(context, fetching, unknown),
+        unknown=unknown,
         sync=fetching,
         why=roi_state.why,
         back=filters.to(HERE, offset=filters.offset),

@@ -68,9 +68,9 @@ async def tickets_behind(
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
         found = await _behind(conn, who.organization_id, ask, metric, row, now)
-        start = int(filters.offset) if filters.offset.isascii() and filters.offset.isdigit() else 0
+        start = filters.before
         part = found[start : start + SHOWN]
-        shown = await _tickets(conn, who, part)
+        shown = await tickets_of(conn, who, [each.ticket_id for each in part])
         named = await _named(conn, who.organization_id, filters, row, today, now)
     return page(
         request,
@@ -120,11 +120,9 @@ async def _behind(
     return [each for each in every if each.ticket_id not in other]
 
 
-async def _tickets(conn: Connection, who: Access, part: Sequence[Behind]) -> dict[UUID, dict[str, Any]]:
-    """What the page says of each ticket."""
-    found = await board.some(
-        conn, who.organization_id, [each.ticket_id for each in part], phones=who.sees_phones
-    )
+async def tickets_of(conn: Connection, who: Access, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """What the page says of each ticket, by its id; removed ones are not there."""
+    found = await board.some(conn, who.organization_id, ids, phones=who.sees_phones)
     return {each["id"]: each for each in found}
 
 

@@ -5,17 +5,19 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from whatrack.db import Database
+from whatrack.errors import Refused
 from whatrack.roi import export
 from whatrack.roi import report as reports
 from whatrack.roi.ask import MAX_LIMIT
 from whatrack.roi.report import Report
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import i18n, roi_page
+from whatrack.web.pages import i18n, roi_page, roi_unknown
 from whatrack.web.pages.i18n import _, marked
 from whatrack.web.pages.roi import filters_of
 from whatrack.web.pages.roi_columns import COLUMNS
 from whatrack.web.pages.roi_figures import SPECIAL_NAMES, STATUSES
+from whatrack.web.pages.roi_filters import HERE
 from whatrack.web.pages.visitor import Member
 
 router = APIRouter(prefix="/roi")
@@ -80,6 +82,9 @@ async def _whole(request: Request, db: Database, who: Access) -> Report:
     async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0, limit=MAX_LIMIT, compare=False)
+        gone = await roi_unknown.of(conn, who.organization_id, request, filters, ask, HERE)
+        if gone and gone.is_all:
+            raise Refused("unknown_filter", gone.text, status=422)
         found = await reports.report(conn, who.organization_id, ask, now)
         rows, part = list(found.rows), found
         while part.next_offset is not None:

@@ -83,6 +83,11 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
                 found[name] = value
         return cls(**{name: value for name, value in found.items() if _known(name, value)})  # type: ignore[arg-type] # each as its field is declared: see above
 
+    @staticmethod
+    def unread(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The parameters whose value says nothing that we understand, and which are as if they were not there."""
+        return [(name, text[:60]) for name, text in pairs if text.strip() and not _known(name, text.strip())]
+
     @classmethod
     def of_question(cls, question: str) -> "Filters":
         """The filters of a query string."""
@@ -127,6 +132,11 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(map(bool, (self.account, self.profile, self.status, self.refunds != "refund")))
 
     @property
+    def before(self) -> int:
+        """How many rows come before the page."""
+        return int(self.offset) if self.offset.isascii() and self.offset.isdigit() else 0
+
+    @property
     def compares(self) -> bool:
         """Whether the period before stands beside this one."""
         return self.compare != "0"
@@ -154,7 +164,7 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
             "within": self.parents,
             "sort": self.sort if self.sort == "name" or self.sort in SORTS else "spend",
             "descending": self.dir != "asc",
-            "offset": int(self.offset) if self.offset.isascii() and self.offset.isdigit() else 0,
+            "offset": self.before,
             "limit": ROWS,
             "compare": self.compares,
             "against": "month" if self.period in MONTHS else "days",

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +16,11 @@ from whatrack.roi import ask as asking
 from whatrack.roi import looks, metrics
 from whatrack.roi import report as reports
 from whatrack.roi.ask import Ask
-from whatrack.roi.report import Day, Funnel, Report, Row
-from whatrack.web.pages import charts, i18n, roi_columns
+from whatrack.roi.report import Day, Report, Row
+from whatrack.web.pages import charts, i18n, roi_chips, roi_columns, roi_funnel
 from whatrack.web.pages import roi_figures as figures
 from whatrack.web.pages.i18n import _, ngettext
-from whatrack.web.pages.render import UNKNOWN, ago, day, money, number, percent, times
+from whatrack.web.pages.render import UNKNOWN, ago, day, money, times
 from whatrack.web.pages.roi_columns import PHONE, PRESETS, USUAL, Column
 from whatrack.web.pages.roi_figures import Cell, Change, Judge
 from whatrack.web.pages.roi_filters import BASES, HERE, LEVELS, NEXT, PERIODS, STATUSES, Filters
@@ -61,16 +60,6 @@ class Line(msgspec.Struct, frozen=True):
     twin: bool = False
 
 
-class Step(msgspec.Struct, frozen=True):
-    """A step of the funnel. width: of 100."""
-
-    label: str
-    text: str
-    rate: str
-    width: Decimal
-    href: str
-
-
 class Empty(msgspec.Struct, frozen=True):
     """Why there is nothing to see, and what to do next."""
 
@@ -104,7 +93,7 @@ async def built(
         "judge": judge,
         "cards": _cards(found, days, filters, judge, opens=opens),
         **_charted(found, days),
-        "funnel": _funnel(steps, filters, opens=opens),
+        "funnel": roi_funnel.steps(steps, filters, ask.basis, opens=opens),
         **_table(found, columns, filters, judge, path=path, opens=opens),
         **notes(found, filters, opens=opens),
         "age": _age(found, now),
@@ -157,7 +146,13 @@ async def options(conn: Connection, organization_id: UUID) -> dict[str, Any]:
     return {
         "accounts": accounts,
         "people": people,
-        "account_options": [(each.ad_account_id, each.ad_account_name) for each in accounts],
+        "account_options": list(
+            zip(
+                [each.ad_account_id for each in accounts],
+                roi_chips.distinct([(each.ad_account_name, None, each.ad_account_id) for each in accounts]),
+                strict=True,
+            )
+        ),
         "profile_options": [(str(each.id), each.fb_user_name) for each in people],
         "status_options": [(key, _(label)) for key, label in STATUSES.items()],
     }
@@ -209,27 +204,6 @@ def _partial_since(found: Report) -> date | None:
     """Today's figures are still being made; earlier ones change so little that a mark would say too much."""
     current = found.taken_at.astimezone(i18n.zone()).date()
     return current if found.ask.until >= current else None
-
-
-def _funnel(steps: Funnel, filters: Filters, *, opens: bool) -> list[Step]:
-    whole = (
-        (_("Cliques no link"), steps.link_clicks, ""),
-        (_("Conversas (Meta)"), steps.meta_conversations, ""),
-        (_("Com o anúncio na mensagem"), steps.conversations, "conversations"),
-        (_("Com o identificador do clique"), steps.with_clid, "with_clid"),
-        (_("Qualificados"), steps.qualified, "qualified"),
-        (_("Vendas"), steps.sales, "sales"),
-    )
-    most = max((count for _label, count, _metric in whole), default=0) or 1
-    found = []
-    earlier = None
-    for label, count, metric in whole:
-        rate = percent(metrics.ratio(count, earlier)) if earlier else ""
-        href = filters.to("/roi/tickets", metric=metric, row="ads:") if metric and count and opens else ""
-        width = round(Decimal(100) * count / most, 2)
-        found.append(Step(label, number(count), rate, width, href))
-        earlier = count
-    return found
 
 
 def _table(

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from whatrack.roi import report as reports
 from whatrack.tenants import organizations
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import charts, roi_page
+from whatrack.web.pages import charts, roi_page, roi_unknown
 from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import UNKNOWN, number, page, percent
 from whatrack.web.pages.roi import filters_of
@@ -41,6 +41,7 @@ async def times(request: Request, db: Db, who: Member) -> Response:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
         found = await reports.times(conn, who.organization_id, ask, now)
+        unknown = await roi_unknown.of(conn, who.organization_id, request, filters, ask, "/roi/time")
         cohort = None if ask.basis == "sale" else await reports.cohort(conn, who.organization_id, ask, now)
     if cohort is None:
         whole = next((place for place, (_days, share) in enumerate(found.curve, 1) if share == 1), None)
@@ -57,6 +58,7 @@ async def times(request: Request, db: Db, who: Member) -> Response:
         request,
         "roi_time.html",
         **roi_page.places(filters, "/roi/time", ask),
+        unknown=unknown,
         times=found,
         cohort=cohort,
         curve=curve,
@@ -108,6 +110,7 @@ async def people(request: Request, db: Db, who: Member) -> Response:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
         found = await reports.salespeople(conn, who.organization_id, ask, now)
+        unknown = await roi_unknown.of(conn, who.organization_id, request, filters, ask, "/roi/people")
         own = await organizations.by_id(conn, who.organization_id)
     zero = Decimal(0)
     total = Sum(
@@ -119,6 +122,7 @@ async def people(request: Request, db: Db, who: Member) -> Response:
         request,
         "roi_people.html",
         **roi_page.places(filters, "/roi/people", ask) | {"with_basis": False},
+        unknown=unknown,
         people=found,
         total=total,
         currency=own.base_currency,

@@ -7,6 +7,7 @@ import msgspec
 from whatrack.insights.progress import AccountProgress, Progress
 from whatrack.web.pages.i18n import _, marked, ngettext
 from whatrack.web.pages.roi_page import Empty
+from whatrack.web.pages.roi_unknown import Unknown
 
 # Why fetching was not whole, as insights/ names it.
 REASONS = {
@@ -61,12 +62,19 @@ def syncing(found: Progress) -> Syncing:
     )
 
 
-def blank(context: dict[str, Any], now: Syncing) -> Empty | None:
+def blank(context: dict[str, Any], now: Syncing, unknown: Unknown | None = None) -> Empty | None:
     """Why there is nothing to see at all, and what to do next; None when there is something."""
+    if unknown and unknown.is_all:
+        return Empty("search", unknown.text, unknown.href, _("Tirar do filtro"))
     totals = context["report"].totals.amounts
     if totals.spend or totals.leads or totals.sales:
         return None
-    accounts, people = context["accounts"], context["people"]
+    return unready(context, now)
+
+
+def unready(known: dict[str, Any], now: Syncing) -> Empty | None:
+    """What has to be there before Meta's figures can be, and is not; None when all is. known: accounts and people."""
+    accounts, people = known["accounts"], known["people"]
     if not accounts and not people:
         text = _("Conecte um perfil do Facebook: é dele que vêm o investimento e os nomes dos anúncios.")
         return Empty("brand-facebook", text, "/settings/meta", _("Conectar um perfil"))
