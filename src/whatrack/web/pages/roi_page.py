@@ -23,10 +23,10 @@ from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import UNKNOWN, ago, day, money, times
 from whatrack.web.pages.roi_columns import PHONE, PRESETS, USUAL, Column
 from whatrack.web.pages.roi_figures import Cell, Change, Judge
-from whatrack.web.pages.roi_filters import BASES, HERE, LEVELS, NEXT, PERIODS, STATUSES, Filters
+from whatrack.web.pages.roi_filters import BASES, LEVELS, NEXT, PERIODS, STATUSES, Filters
 
 MOST_ACCOUNTS = 1000
-ROWS = "/roi/rows"
+ROWS = "/rows"  # of a report's address: the children of a row
 GRAVE = ("rate_missing", "gaps", "immature")
 
 
@@ -102,14 +102,14 @@ async def built(
 
 
 async def children(
-    conn: Connection, organization_id: UUID, filters: Filters, names: Sequence[str]
+    conn: Connection, organization_id: UUID, filters: Filters, names: Sequence[str], *, path: str, opens: bool
 ) -> dict[str, Any]:
     """The rows that an address asks for and nothing else of the page, in the same columns."""
     now, current = await today(conn)
     found = await reports.report(conn, organization_id, filters.ask(current, compare=False), now)
     judge = Judge(found.break_even, await looks.target(conn, organization_id))
     columns = roi_columns.known(names) or roi_columns.known(USUAL)
-    return {"report": found, **_table(found, columns, filters, judge, path=HERE, opens=True)}
+    return {"report": found, **_table(found, columns, filters, judge, path=path, opens=opens)}
 
 
 def places(filters: Filters, path: str, ask: Ask) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _line(
             "status": (),
         }
         href = filters.to(path, **inside)
-        children = filters.to(ROWS, **inside) if opens else ""
+        children = filters.to(path + ROWS, **inside)
     elif opens:
         href = filters.to("/roi/tickets", metric="leads", row=figures.row_key(row))
     then = _("no clique: %(name)s", name=row.name_then) if row.name_then else ""
