@@ -250,3 +250,27 @@ async def test_a_column_that_was_made_longer_stays_so_through_refreshes_and_move
     await tab.get_by_role("button", name="Proposta").click()
     await expect(column(tab, "Proposta").get_by_text("Zilda Nova")).to_be_visible()
     await expect(first.get_by_role("article")).to_have_count(64)
+
+
+async def test_a_move_on_a_tickets_own_page_looks_for_no_board(site: Site, visit: Visit):
+    own = await own_site(site)
+    tab = await visit("agent", site=own)
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    await tab.goto("/tickets")
+    await card(tab, "Carla Dias").get_by_role("link").click()
+
+    await tab.get_by_role("button", name="Mover Carla Dias").click()
+    await tab.get_by_role("button", name="Ganho").click()
+    dialog = tab.get_by_role("dialog", name="Carla Dias → Ganho")
+    await dialog.get_by_label("Valor da venda").fill("1,234.56")
+    await dialog.get_by_role("button", name="Salvar").click()
+    await expect(dialog.get_by_text("Escreva o valor como 1.234,56.")).to_be_visible()
+    await dialog.get_by_label("Valor da venda").fill("1.234,56")
+    await dialog.get_by_role("button", name="Salvar").click()
+    await expect(tab.get_by_role("heading", name="Ganho")).to_be_visible()
+    await tab.get_by_role("button", name="Mover Carla Dias").click()
+    await tab.get_by_role("button", name="Qualificado").click()
+    await expect(tab.get_by_role("heading", name="Qualificado")).to_be_visible()
+
+    assert [text for text in said if "422" not in text] == []

@@ -62,6 +62,8 @@ async def test_a_lived_month_is_reported_as_it_was_with_what_meta_heard(db: Data
             }
             assert statuses == {"SENT", "FAILED", "SKIPPED_NO_CTWA"}
             since = today - timedelta(days=29)
+            told_on = await rows(moved, "SELECT DISTINCT at::date FROM audit_log WHERE action = 'ticket_moved'")  # fmt: skip
+            assert len(told_on) > 20  # each on the day that was lived then
             expected = truth(played, since, today, "ad", "sale")
             assert sum(row["meta_purchases"] for row in expected.values()) > 10
             found = await asked(played, since, today, "ad", "sale")

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,12 +11,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.roi_world import make_world
 from tests.support import Shop, ad, body, change, make_shop, message, process, rows
 from tests.test_pages_tickets import get, visiting
 from whatrack.attribution import pictures
 from whatrack.db import Database
 from whatrack.meta import media
 from whatrack.meta.media import Media, NotFetched, is_public, picture_type
+from whatrack.roi import sharing
+from whatrack.sandbox import drawings
+from whatrack.sandbox.machine import Sandbox
+from whatrack.sandbox.server import served
+from whatrack.sandbox.traffic import referral
+from whatrack.tenants.access import Access
 from whatrack.workers import PictureFetcher
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
@@ -380,3 +388,51 @@ async def test_the_service_fetches_by_itself(db: Database, service: str, host: H
 
     assert (row["state"], row["reason"]) == ("gone", "host_not_allowed")
     assert host.asked == []
+
+
+# ---- the sandbox's own drawings, by the product's own way
+
+
+def test_each_creative_has_a_drawing_of_its_own_that_is_a_whole_png():
+    drawn = {key: drawings.png(1, key) for key in ("1", "2", "3")}
+    assert drawn["1"] == drawings.png(1, "1")
+    assert len({*drawn.values()}) == 3
+    for content in drawn.values():
+        assert picture_type(content) == "image/png"
+        at = content.index(b"IDAT")
+        length = int.from_bytes(content[at - 4 : at])
+        assert len(zlib.decompress(content[at + 4 : at + 4 + length])) == drawings.SIDE * (
+            3 * drawings.SIDE + 1
+        )
+        assert len(content) < 20_000
+
+
+async def test_an_ads_drawing_is_on_its_ticket_its_card_and_its_row_and_on_no_link_for_clients(
+    db: Database, service: str
+):
+    world = await make_world(db, seed=61, tickets=0)
+    sandbox = Sandbox()
+    with served(sandbox) as meta:
+        sandbox.world.pictures_at = meta
+        click = sandbox.traffic.tap(sandbox.ads()[0].id, "5511900000001", 0)
+        told = referral(sandbox.world, click)
+        link = told.get("image_url") or told["thumbnail_url"]
+        assert link.startswith(meta)
+        await process(db, body(change(world.shop.number, message("5511900000001", referral=ad("100", "Aff-1", image_url=link)))))  # fmt: skip
+        await PictureFetcher(db, (meta.removeprefix("http://"),)).step()
+        async with aiohttp.ClientSession(meta) as http, http.get("/_sandbox/pictures/1.png") as answer:
+            assert answer.status == 404
+    async with db.tenant(world.shop.id) as conn:
+        path = await sharing.create(conn, Access(world.shop.id, "owner", "system"), "x", "level=ad&spent=0", 7)  # fmt: skip
+
+    source = "/tickets/pictures/100"
+    async with visiting(db, service, world.shop) as browser:
+        (ticket,) = await rows(db, "SELECT id FROM tickets")
+        for page in ("/tickets", f"/tickets/{ticket['id']}", "/roi?level=ad&spent=0"):
+            _status, text = await get(browser, page)
+            assert text.count(f'src="{source}"') == text.count("/tickets/pictures/") == 1, page
+        async with browser.get(source) as shown:
+            assert shown.content_type == "image/png"
+        _status, text = await get(browser, path)
+        assert "Anúncio 100" in text
+        assert "/tickets/pictures/" not in text

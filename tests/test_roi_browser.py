@@ -14,6 +14,8 @@ from playwright.async_api import Page as Tab
 from tests.rig import BROWSER, Visit
 from tests.roi_site import EARNED, SALES
 from tests.site import Site
+from whatrack.roi import sharing
+from whatrack.tenants.access import Access
 
 pytestmark = BROWSER
 MOST_TAPS = 6
@@ -357,6 +359,39 @@ async def test_a_row_opens_to_its_children_beneath_it_down_to_the_ads_and_closes
     await expect(still.locator(".opener:visible")).to_have_count(0)
     await still.goto((await opener.get_attribute("data-children")) or "")
     await expect(still).to_have_url(re.compile(r"/roi\?.*within=account"))
+
+
+async def test_a_row_opens_by_a_finger_and_by_keys_on_a_phone_and_on_a_link_for_clients(
+    earning: Site, visit: Visit
+):
+    owner = Access(earning.organization.id, "owner", earning.people["owner"].actor)
+    async with earning.db.tenant(earning.organization.id) as conn:
+        link = await sharing.create(conn, owner, "Cliente", "level=account&period=14", 7)
+    for who, path in (("owner", "/roi?level=account&period=14"), ("nobody", link)):
+        tab = await visit(who, site=earning, width=390, touch=True)
+        await tab.goto(path)
+        rows = tab.locator(".figures tbody tr")
+        whole = await rows.count()
+        opener = rows.first.locator(".opener")
+        box = await opener.bounding_box()
+        assert box
+        assert min(box["width"], box["height"]) >= 40
+        name = await rows.first.locator("a.row-name").bounding_box()
+        assert name
+        assert name["y"] + name["height"] <= box["y"] + 8
+        assert name["width"] > 40
+        await opener.tap()
+        children = tab.locator(".figures tr[data-depth='1']")
+        await expect(children.first).to_be_visible()
+        await children.first.locator(".opener").focus()
+        await tab.keyboard.press("Enter")
+        await tab.locator(".figures tr[data-depth='2'] .opener").first.tap()
+        await expect(tab.locator(".figures tr[data-depth='3']").first).to_be_visible()
+        assert await tab.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        await opener.focus()
+        await tab.keyboard.press("Enter")
+        await expect(rows).to_have_count(whole)
+        await tab.close()
 
 
 def _number(text: str) -> Decimal:

@@ -1,5 +1,6 @@
 """The report's pages over a simulated shop: what a figure is narrowed to, what stands out, what is said about it."""
 
+import base64
 import csv
 import html
 import io
@@ -14,7 +15,7 @@ import pytest
 
 from tests.pages_support import get
 from tests.roi_world import World, catalog, make_world, spend
-from tests.support import make_shop, sign_in
+from tests.support import make_shop, sign_in, stranger
 from tests.test_roi_api import tell
 from whatrack.db import Database
 from whatrack.insights import rollups
@@ -187,6 +188,66 @@ async def test_a_shared_report_names_no_row_outside_it(
     assert '<span class="clip">Campanha c1-0<' in inside.text
     assert '<span class="clip">linha aberta<' in outside.text
     assert "Campanha c2" not in outside.text
+
+
+async def test_a_shared_report_opens_its_rows_and_nothing_beyond_them(
+    db: Database, world: World, tab: aiohttp.ClientSession, service: str
+):
+    neighbour = await make_shop(db, slug="vizinha")
+    questions = {
+        "account": f"{PERIOD}&level=campaign&account=act_1",
+        "text": f"{PERIOD}&level=campaign&q=c1-0",
+        "adset": f"{PERIOD}&level=ad&within=adset:s1-0",
+        "other": f"{PERIOD}&level=campaign",
+    }
+    link = {}
+    for name, question in questions.items():
+        shop = neighbour if name == "other" else world.shop
+        async with db.tenant(shop.id) as conn:
+            link[name] = await sharing.create(conn, Access(shop.id, "owner", "system"), name, question, 7)
+
+    async with stranger(service) as reader:
+
+        async def rows(name: str, asked: str) -> set[str]:
+            """The names of the rows that come."""
+            page = await get(reader, f"{link[name]}/rows?{asked}", headers={"HX-Request": "true"})
+            assert page.status == 200
+            assert not re.search(r"/roi/|/tickets|\+55", page.text)
+            return {*re.findall(r'class="row-name[^>]*>([^<]+)<', page.text)}
+
+        sets = {"Conjunto s1-0", "Conjunto s1-1"}
+        assert await rows("account", "level=adset&within=campaign:c1-0") == sets
+        assert await rows("account", "level=adset&within=campaign:c2-0") == set()
+        assert await rows("account", "level=campaign&within=account:act_2") == set()
+        assert await rows("account", "level=adset&within=campaign:c2-0&account=act_2&spent=0") == set()
+        wide = await get(reader, f"{link['account']}/rows?level=adset&within=campaign:c1-0&period=7&since=2020-01-01&basis=click", headers={"HX-Request": "true"})  # fmt: skip
+        same = await get(reader, f"{link['account']}/rows?level=adset&within=campaign:c1-0", headers={"HX-Request": "true"})  # fmt: skip
+        assert wide.text == same.text
+
+        assert await rows("text", "level=adset&within=campaign:c1-0") == sets
+        assert await rows("text", "level=ad&within=adset:s1-1") == {"Anúncio 101"}
+        assert await rows("text", "level=ad&within=adset:s1-2") == set()
+        assert await rows("text", "level=ad&within=campaign:c1-0&within=campaign:c1-1") == {"Campanha c1-0"}
+        assert await rows("text", "level=account") == {"Campanha c1-0"}
+
+        assert await rows("adset", "level=campaign") == {"Anúncio 100", "Anúncio 1000"}
+        assert await rows("adset", "level=ad&within=adset:s1-1") == {"Anúncio 100", "Anúncio 1000"}
+
+        assert await rows("other", "level=adset&within=campaign:c1-0") == set()
+        forged = sharing._bytes(link["other"].removeprefix(sharing.PATH))[16:]
+        token = base64.urlsafe_b64encode(world.shop.id.bytes + forged).decode().rstrip("=")
+        assert (await get(reader, f"{sharing.PATH}{token}/rows?level=ad")).status == 404
+        page = await get(reader, f"{link['account']}/rows?level=adset&within=campaign:c1-0")
+        assert page.path.startswith(link["account"] + "?")
+        assert 'data-children="/shared/' in page.text
+
+
+async def test_an_opened_account_holds_its_own_rows_also_where_others_are_filtered(
+    world: World, tab: aiohttp.ClientSession
+):
+    asked = f"{PERIOD}&level=campaign&within=account:act_1&account=act_1&account=act_2"
+    page = await get(tab, f"/roi/rows?{asked}", headers={"HX-Request": "true"})
+    assert {*re.findall(r'class="row-name[^>]*>([^<]+)<', page.text)} == {"Campanha c1-0", "Campanha c1-1"}
 
 
 async def test_refunds_move_to_the_day_of_their_sale_on_the_page_in_the_api_and_in_the_file(

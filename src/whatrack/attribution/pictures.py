@@ -51,6 +51,9 @@ WHERE organization_id = %(organization)s AND source_id = %(source)s AND state = 
 HAS: LiteralString = """
 SELECT EXISTS (SELECT FROM ad_pictures WHERE organization_id = %s AND source_id = %s AND state = 'had')
 """
+WHICH: LiteralString = """
+SELECT source_id FROM ad_pictures WHERE organization_id = %s AND source_id = ANY(%s) AND state = 'had'
+"""
 ONE: LiteralString = """
 SELECT media_type, bytes FROM ad_pictures WHERE organization_id = %s AND source_id = %s AND state = 'had'
 """
@@ -111,6 +114,14 @@ async def has(conn: Connection, organization_id: UUID, source_id: str | None) ->
     """Whether there is a picture to show."""
     row = await (await conn.execute(HAS, [organization_id, source_id])).fetchone()
     return bool(row and row[0])
+
+
+async def which(conn: Connection, organization_id: UUID, source_ids: Collection[str]) -> frozenset[str]:
+    """Of these ads and posts those that have a picture; no statement for none."""
+    if not source_ids:
+        return frozenset()
+    rows = await (await conn.execute(WHICH, [organization_id, list(source_ids)])).fetchall()
+    return frozenset(row[0] for row in rows)
 
 
 async def one(conn: Connection, organization_id: UUID, source_id: str) -> Picture | None:

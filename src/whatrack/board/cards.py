@@ -19,7 +19,8 @@ SHOWN: LiteralString = """
 SELECT t.id, t.stage_id, t.version, c.name, c.wa_id, k.meta_source_type,
        CASE k.meta_source_type WHEN 'ad' THEN coalesce(nullif(k.meta_ad_name, ''), nullif(k.headline, ''), k.source_id) WHEN 'post' THEN k.headline END,
        t.deal_value, t.currency, t.lost_reason, u.name, t.close_reason IS NOT DISTINCT FROM 'EXPIRED',
-       coalesce(t.last_message_at, t.opened_at), t.active_at
+       coalesce(t.last_message_at, t.opened_at), t.active_at,
+       (SELECT p.source_id FROM ad_pictures p WHERE p.organization_id = t.organization_id AND p.source_id = k.source_id AND p.state = 'had')
 FROM found
 JOIN tickets t ON t.organization_id = %(organization)s AND t.id = found.id
 JOIN contacts c ON c.organization_id = t.organization_id AND c.id = t.contact_id
@@ -46,7 +47,7 @@ class Card(msgspec.Struct, frozen=True, gc=False):  # gc: hundreds a page, and n
     """A ticket as the board shows it.
 
     phone: masked for who sees no numbers. source: ad, post or organic; origin: the ad's or post's name, as far as known.
-    heard_at: the last message, else the opening; active_at orders.
+    heard_at: the last message, else the opening; active_at orders. picture: whose picture there is to show.
     """
 
     id: UUID
@@ -63,6 +64,7 @@ class Card(msgspec.Struct, frozen=True, gc=False):  # gc: hundreds a page, and n
     expired: bool
     heard_at: datetime
     active_at: datetime
+    picture: str | None
 
 
 class Column(msgspec.Struct, frozen=True):

@@ -76,6 +76,7 @@ def run(listener: socket.socket, run_server: RunServer, *, leave: bool, days: in
     if days:
         sandbox.months.play(days)
     with served(sandbox) as meta:
+        sandbox.world.pictures_at = meta
         settings = _settings(sandbox, meta, folder, port, verify_token)
         sandbox.cast.whatsapp_app.callback_url = f"http://127.0.0.1:{port}{intake.PATH}"
         sandbox.cast.waba.subscribed.setdefault(sandbox.cast.whatsapp_app.id, "")
@@ -92,6 +93,7 @@ def _settings(sandbox: Sandbox, meta: str, folder: Path, port: int, verify_token
         WHATSAPP_APP_SECRET=cast.whatsapp_app.secret,
         WHATSAPP_VERIFY_TOKEN=verify_token,
         META_GRAPH_URL=meta,
+        WHATRACK_MEDIA_HOSTS=meta.removeprefix("http://"),
         META_DIALOG_URL=meta,
         META_APP_ID=cast.ads_app.id,
         META_APP_SECRET=cast.ads_app.secret,

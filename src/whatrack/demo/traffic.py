@@ -9,6 +9,8 @@ from typing import Any
 from whatrack.demo.player import same_person
 from whatrack.sandbox.cases import AD_KIND, POST_KIND, Case, Line, Touch
 from whatrack.sandbox.machine import Sandbox
+from whatrack.sandbox.state import AdObject
+from whatrack.sandbox.traffic import picture_of
 
 Person = tuple[str, str]  # phone, name
 Referral = dict[str, Any]
@@ -84,7 +86,8 @@ class Afternoon:
             self.braces.id: "Aparelho",
         }
         referral = {"source_url": "https://fb.me/3cr4Wqqkv", "source_id": ad_id, "source_type": "ad", "headline": names[ad_id],
-                    "body": "Fale com a gente no WhatsApp", "media_type": "image"}  # fmt: skip
+                    "body": "Fale com a gente no WhatsApp", "media_type": "image",
+                    "image_url": picture_of(self._sandbox.world, self._sandbox.world.get(AdObject, ad_id))}  # fmt: skip
         touch = Touch(AD_KIND, ad_id, click.clid)
         return self._said(
             person, ago, text, {**referral, **({"ctwa_clid": click.clid} if click.clid else {})}, touch

@@ -110,9 +110,10 @@ async def load(conn: Connection, organization_id: UUID, ask: Ask) -> Scope:
 async def _asked(conn: Connection, organization_id: UUID, ask: Ask, accounts: list[Account]) -> list[Account]:
     """The accounts that the filters leave."""
     asked = accounts
-    named = {*ask.accounts, *(parent.id for parent in ask.within if parent.kind == "account")}
-    if named:
-        asked = [account for account in asked if named & {account.ad_account_id, account.digits}]
+    opened = [parent.id for parent in ask.within if parent.kind == "account"]
+    for named in (ask.accounts, opened):  # an opened row narrows down what the filter leaves
+        if named:
+            asked = [account for account in asked if {*named} & {account.ad_account_id, account.digits}]
     if ask.profiles:
         rows = await (await conn.execute(OF_PROFILES, [organization_id, list(ask.profiles)])).fetchall()
         seen = {row[0] for row in rows}

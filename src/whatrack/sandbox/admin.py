@@ -15,14 +15,14 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from whatrack.errors import NotFound, Refused, bad_value
-from whatrack.sandbox import sender, trouble
+from whatrack.sandbox import drawings, sender, trouble
 from whatrack.sandbox.build import add_account
 from whatrack.sandbox.calls import read_body
 from whatrack.sandbox.failures import GraphError
 from whatrack.sandbox.faults import KINDS
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.pages import POLICY, STYLE, page
-from whatrack.sandbox.state import AdAccount, Dataset, Number, Person, Waba
+from whatrack.sandbox.state import AdAccount, Creative, Dataset, Number, Person, Waba
 from whatrack.sandbox.traffic import Plan
 from whatrack.sandbox.truth import BASES, LEVELS, Asked
 
@@ -39,6 +39,12 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
     async def style(_request: Request) -> Response:
         return PlainTextResponse(STYLE, media_type="text/css")
+
+    async def picture(request: Request) -> Response:
+        creative_id = request.path_params["creative_id"]
+        if not isinstance(sandbox.world.nodes.get(creative_id), Creative):
+            return PlainTextResponse("There is no such picture.", 404)
+        return Response(drawings.png(sandbox.seed, creative_id), media_type="image/png")
 
     async def clients(request: Request) -> Response:
         return JSONResponse(sandbox.clients(str(request.base_url).rstrip("/")))
@@ -60,6 +66,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
     reads = [("", home), ("/style.css", style), ("/clients", clients), ("/state", state), ("/truth", truth), ("/faults", faults)]  # fmt: skip
     return [
         *(Route(HOME + path, endpoint, methods=["GET"]) for path, endpoint in reads),
+        Route(f"{HOME}/pictures/{{creative_id}}.png", picture, methods=["GET"]),
         Route(f"{HOME}/faults", clear, methods=["DELETE"]),
         *(Route(f"{HOME}/{name}", _endpoint(sandbox, action), methods=["POST"]) for name, action in ACTIONS.items()),
     ]  # fmt: skip

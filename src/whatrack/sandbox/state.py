@@ -255,6 +255,7 @@ class World:
             str, int
         ] = {}  # ad → what a further tap adds to its spend, where it is not the usual
         self.sent: list[dict[str, Any]] = []  # messages the business sent through the API
+        self.pictures_at: str | None = None  # where pictures of ads are served; None: their links are dead
         self._children: dict[str, list[AdObject]] = {}
         self._serial = 0
 

@@ -13,6 +13,7 @@ from whatrack.sandbox.clock import day_of
 from whatrack.sandbox.sender import as_meta_writes
 from whatrack.sandbox.state import AD, AdAccount, AdObject, Click, Creative, Number, World
 
+DEAD = "https://scontent.example.invalid"  # nobody answers there
 FIRST_NAMES = (
     "Ana",
     "Bruno",
@@ -275,13 +276,21 @@ class Traffic:
         return Delivery(number_id, _envelope(number, changes))
 
 
+def picture_of(world: World, ad: AdObject) -> str:
+    """The link to an ad's picture; a dead one where nobody serves pictures."""
+    creative_id = ad.details["creative_id"]
+    if world.pictures_at is None:
+        return f"{DEAD}/{creative_id}.jpg?oe=6A0B1C2D"
+    return f"{world.pictures_at}/_sandbox/pictures/{creative_id}.png"
+
+
 def referral(world: World, click: Click) -> dict[str, Any]:
     """What the first message after a tap says about the ad."""
     ad = world.get(AdObject, click.ad_id)
     creative = world.get(Creative, ad.details["creative_id"])
-    image = f"https://scontent.example.invalid/{creative.id}.jpg?oe=6A0B1C2D"
+    image = picture_of(world, ad)
     media = (
-        {"media_type": "video", "video_url": image.replace(".jpg", ".mp4"), "thumbnail_url": image}
+        {"media_type": "video", "video_url": f"{DEAD}/{creative.id}.mp4?oe=6A0B1C2D", "thumbnail_url": image}
         if creative.media_type == "video"
         else {"media_type": "image", "image_url": image}
     )

@@ -66,7 +66,7 @@ async def rows(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         return see(request, filters.to(HERE))
     async with db.reading(who.organization_id) as conn:
         names = await looks.columns(conn, who.organization_id, visitor.user.id) or USUAL
-        context = await roi_page.children(conn, who.organization_id, filters, names)
+        context = await roi_page.children(conn, who.organization_id, filters, names, path=HERE, opens=True)
     return page(request, "_/roi_rows.html", **context, whole=filters.to(HERE))
 
 

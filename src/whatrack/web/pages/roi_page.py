@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from whatrack import db as database
+from whatrack.attribution import pictures
 from whatrack.connections import ad_accounts, profiles
 from whatrack.connections.ad_accounts import Search
 from whatrack.db import Connection
@@ -23,10 +24,10 @@ from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import UNKNOWN, ago, day, money, times
 from whatrack.web.pages.roi_columns import PHONE, PRESETS, USUAL, Column
 from whatrack.web.pages.roi_figures import Cell, Change, Judge
-from whatrack.web.pages.roi_filters import BASES, HERE, LEVELS, NEXT, PERIODS, STATUSES, Filters
+from whatrack.web.pages.roi_filters import BASES, LEVELS, NEXT, PERIODS, STATUSES, Filters
 
 MOST_ACCOUNTS = 1000
-ROWS = "/roi/rows"
+ROWS = "/rows"  # of a report's address: the children of a row
 GRAVE = ("rate_missing", "gaps", "immature")
 
 
@@ -43,6 +44,7 @@ class Line(msgspec.Struct, frozen=True):
     """A row of the table. href: its children, one level down, children: the same as rows to stand beneath it; outside: the same thing in Ads Manager.
 
     twin: another row here has the same name, so that what it belongs to has to stand beside it on a phone too.
+    picture: of an ad, as its people were shown it.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Line(msgspec.Struct, frozen=True):
     children: str = ""
     apart: str = ""
     twin: bool = False
+    picture: str = ""
 
 
 class Empty(msgspec.Struct, frozen=True):
@@ -86,6 +89,7 @@ async def built(
     steps = await reports.funnel(conn, organization_id, ask, now)
     judge = Judge(found.break_even, await looks.target(conn, organization_id))
     columns = roi_columns.known(names) or roi_columns.known(USUAL)
+    shown = await _pictures(conn, organization_id, found) if opens else frozenset[str]()
     return {
         **places(filters, path, ask),
         "report": found,
@@ -94,7 +98,7 @@ async def built(
         "cards": _cards(found, days, filters, judge, opens=opens),
         **_charted(found, days),
         "funnel": roi_funnel.steps(steps, filters, ask.basis, opens=opens),
-        **_table(found, columns, filters, judge, path=path, opens=opens),
+        **_table(found, columns, filters, judge, shown, path=path, opens=opens),
         **notes(found, filters, opens=opens),
         "age": _age(found, now),
         "before": before(ask) if filters.compares else "",
@@ -102,14 +106,20 @@ async def built(
 
 
 async def children(
-    conn: Connection, organization_id: UUID, filters: Filters, names: Sequence[str]
+    conn: Connection, organization_id: UUID, filters: Filters, names: Sequence[str], *, path: str, opens: bool
 ) -> dict[str, Any]:
     """The rows that an address asks for and nothing else of the page, in the same columns."""
     now, current = await today(conn)
     found = await reports.report(conn, organization_id, filters.ask(current, compare=False), now)
     judge = Judge(found.break_even, await looks.target(conn, organization_id))
     columns = roi_columns.known(names) or roi_columns.known(USUAL)
-    return {"report": found, **_table(found, columns, filters, judge, path=HERE, opens=True)}
+    shown = await _pictures(conn, organization_id, found) if opens else frozenset[str]()
+    return {"report": found, **_table(found, columns, filters, judge, shown, path=path, opens=opens)}
+
+
+async def _pictures(conn: Connection, organization_id: UUID, found: Report) -> frozenset[str]:
+    """The ads among the rows that have a picture. For members alone: a link for clients serves none."""
+    return await pictures.which(conn, organization_id, [row.id for row in found.rows if row.kind == "ad"])
 
 
 def places(filters: Filters, path: str, ask: Ask) -> dict[str, Any]:
@@ -207,12 +217,23 @@ def _partial_since(found: Report) -> date | None:
 
 
 def _table(
-    found: Report, columns: list[Column], filters: Filters, judge: Judge, *, path: str, opens: bool
+    found: Report,
+    columns: list[Column],
+    filters: Filters,
+    judge: Judge,
+    shown: frozenset[str],
+    *,
+    path: str,
+    opens: bool,
 ) -> dict[str, Any]:
     named = Counter(figures.name_of(row) for row in found.rows)
     lines = [
-        msgspec.structs.replace(line, twin=named[line.name] > 1)
-        for line in (_line(row, columns, found, filters, judge, path=path, opens=opens) for row in found.rows)
+        msgspec.structs.replace(
+            _line(row, columns, found, filters, judge, path=path, opens=opens),
+            twin=named[figures.name_of(row)] > 1,
+            picture=f"/tickets/pictures/{row.id}" if row.id in shown else "",
+        )
+        for row in found.rows
     ]
     last_page = found.next_offset is None
     special = found.special if last_page else []
@@ -258,7 +279,7 @@ def _line(
             "status": (),
         }
         href = filters.to(path, **inside)
-        children = filters.to(ROWS, **inside) if opens else ""
+        children = filters.to(path + ROWS, **inside)
     elif opens:
         href = filters.to("/roi/tickets", metric="leads", row=figures.row_key(row))
     then = _("no clique: %(name)s", name=row.name_then) if row.name_then else ""
