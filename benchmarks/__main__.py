@@ -7,7 +7,19 @@ import signal
 import sys
 import time
 
-from benchmarks import accounts, conversions, drain, insights, intake, machine, mixed, pages, report, roi
+from benchmarks import (
+    accounts,
+    bulk,
+    conversions,
+    drain,
+    insights,
+    intake,
+    machine,
+    mixed,
+    pages,
+    report,
+    roi,
+)
 from benchmarks.bodies import Shop
 from benchmarks.database import Cluster, cluster, open_shops
 from benchmarks.drain import Size
@@ -27,7 +39,7 @@ PARTS = (
     "conversions",
     "insights",
     "roi",
-)  # memory is read at the end of the mixed load
+)  # memory is read at the end of the mixed load, and after bodies as large as there are
 FULL = Size(people=1_000_000, messages=120_000, laps=24, rows=2_000)
 QUICK = Size(people=50_000, messages=6_000, laps=6, rows=400)
 
@@ -76,6 +88,8 @@ def _measure(running: Cluster, wanted: set[str], *, quick: bool) -> Results:
     if wanted & {"mixed", "memory"}:
         _say("mixed load")
         results.mixed = mixed.measure(running, shop, 5 if quick else 25)
+        _say("large bodies")
+        results.bulk = bulk.measure(running, shop)
     if "pages" in wanted:
         _say("pages")
         results.pages = pages.measure(running, quick=quick)

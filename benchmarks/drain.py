@@ -20,7 +20,7 @@ from benchmarks.laps import Lap, Pace, Watch, pace
 from benchmarks.population import populate
 from benchmarks.processes import CORE, in_process, pin, unpin
 from whatrack.attribution.decide import Desk, decide
-from whatrack.cli import collect_seldom
+from whatrack.cli.common import collect_seldom
 from whatrack.contacts.identity import People
 from whatrack.db import Connection, Database
 from whatrack.inbox import routes, store

@@ -109,3 +109,11 @@ def wait_for(true: Callable[[], bool], what: str, timeout_s: float = 60.0) -> No
 
 def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory (RSS) in MB that the process ever held at once."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1000 * 1.024
+    raise RuntimeError(f"no VmHWM of process {pid}")

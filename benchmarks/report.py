@@ -6,6 +6,7 @@ import msgspec
 
 from benchmarks import intake as intakes
 from benchmarks.accounts import AccountsResult
+from benchmarks.bulk import COUNTS, IDLE_S, BulkResult
 from benchmarks.conversions import ConversionsResult
 from benchmarks.drain import DrainResult
 from benchmarks.insights import InsightsResult
@@ -71,6 +72,7 @@ class Results(msgspec.Struct):
     intake: IntakeResult | None = None
     drain: DrainResult | None = None
     mixed: MixedResult | None = None
+    bulk: list[BulkResult] | None = None
     pages: PagesResult | None = None
     accounts: AccountsResult | None = None
     roi: RoiResult | None = None
@@ -96,6 +98,8 @@ def markdown(results: Results) -> str:
         parts.append(_drain(results.drain))
     if results.mixed:
         parts.append(_mixed(results.mixed))
+    if results.bulk:
+        parts.append(_bulk(results.bulk))
     if results.pages:
         parts.append(_pages(results.pages))
     if results.accounts:
@@ -118,6 +122,9 @@ def verdicts(results: Results) -> list[Verdict]:
         found += _drain_verdicts(results.drain)
     if results.mixed:
         found += _mixed_verdicts(results.mixed)
+    if results.bulk:
+        most = max(max(each.pss) for each in results.bulk)
+        found.append(Verdict("the same after bodies of 4 MB under 150 MB", f"{most:.0f} MB PSS", most < 150))
     if results.pages:
         found += _pages_verdicts(results.pages)
     if results.accounts:
@@ -304,6 +311,24 @@ def _pace_row(each: Pace) -> tuple[str, ...]:
         f"{each.client_us:,.0f}",
         f"{each.postgres_us:,.0f}",
     )
+
+
+def _bulk(results: list[BulkResult]) -> str:
+    rows = [
+        (each.kind, f"{each.messages:,}", *(f"{pss:.0f}" for pss in each.pss), f"{each.peak:.0f}")
+        for each in results
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    after = " | ".join(f"after {count}" for count in COUNTS)
+    return f"""\
+## Memory of the service after bodies of 4 MB, the largest it takes
+
+MB of PSS with its workers, {IDLE_S:.0f} s after each was drained; the last column is the most it ever held at once (RSS).
+
+| each body | messages | at start | {after} | most |
+| --- | --- | --- |{" --- |" * len(COUNTS)} --- |
+{table}
+"""
 
 
 def _mixed(result: MixedResult) -> str:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
+from weakref import WeakSet
 
 from psycopg import AsyncConnection, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool
@@ -21,6 +22,8 @@ ALL_TENANTS = UUID("ffffffff-ffff-ffff-ffff-ffffffffffff")
 NO_TENANT = UUID(int=0)
 APP_ROLE = "whatrack_app"
 MIN_VERSION = 150000
+# What a connection sends and receives at once, it keeps room for as long as it lives (libpq never gives a buffer back).
+MUCH_BYTES = 2 * 1024 * 1024
 
 Connection = AsyncConnection[Any]
 
@@ -46,6 +49,7 @@ class Database:
     def __init__(self, conninfo: str, *, max_size: int = 10) -> None:
         self.conninfo = conninfo
         self._role: str | None = None
+        self._swollen: WeakSet[Connection] = WeakSet()
         self._pool = AsyncConnectionPool(
             conninfo, min_size=1, max_size=max_size, open=False, timeout=10, kwargs={"autocommit": True}
         )
@@ -96,7 +100,14 @@ class Database:
                 raise
             await conn.commit()
         finally:
+            if conn in self._swollen:
+                await conn.close()  # the pool opens another
             await self._pool.putconn(conn)
+
+    def carried(self, conn: Connection, size: int) -> None:
+        """Say that a transaction's connection carried so many bytes: much of them, and it is not used again."""
+        if size > MUCH_BYTES:
+            self._swollen.add(conn)
 
     async def _begun(self, scope: UUID, mode: LiteralString) -> Connection:
         """A connection in a transaction. One that died in the pool, as all do when the server restarts, is replaced."""

@@ -73,6 +73,7 @@ async def message_in(db: Database, months: Months, limit: int) -> Drained:
         claimed = await queue.claim(conn, limit)
         if not claimed.rows:
             return Drained(0, 0, 0, more=False)
+        db.carried(conn, claimed.bytes)
         try:
             return await _drain(conn, claimed, months)
         except Exception as error:
@@ -142,6 +143,7 @@ async def route_in(db: Database, limit: int) -> Drained:
         claimed = await queue.claim(conn, limit, unrouted=True)
         if not claimed.rows:
             return Drained(0, 0, 0, more=False)
+        db.carried(conn, claimed.bytes)
         moved, failed = await routing.route(conn, claimed)
         await queue.settle(conn, claimed, moved=moved, failed=failed)
         return Drained(len(claimed.rows), 0, len(failed), claimed.more)
@@ -153,6 +155,7 @@ async def set_aside(db: Database, row: Claim, reason: Exception) -> None:
         claimed = await queue.claim_again(conn, row)
         if claimed is None:
             return
+        db.carried(conn, claimed.bytes)
         detail = getattr(reason, "sqlstate", None) or type(reason).__name__
         for delivery in claimed.deliveries:
             await deliveries.set_aside(conn, Failure(delivery, "refused_by_database", detail), "failed")

@@ -1,7 +1,6 @@
 """The `whatrack` command. Every command that prints data takes --json; every failure is one line on stderr."""
 
 import asyncio
-import gc
 import signal
 import socket
 import sys
@@ -22,7 +21,7 @@ from typing_extensions import override
 from whatrack import demo as sample
 from whatrack import flow, installation
 from whatrack.cli import doctor, keys, listing, people
-from whatrack.cli.common import as_json, find_organization, run, say, start
+from whatrack.cli.common import as_json, find_organization, run, say, spare_memory, start
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Connection, Database
 from whatrack.embedded import EmbeddedError
@@ -109,15 +108,8 @@ def work() -> None:
     """Run only the background loops; as many of these as you like share the work."""
     settings = start()
     with installation.database(settings) as conninfo:
-        collect_seldom()
+        spare_memory()
         uvloop.run(_work(settings, conninfo))
-
-
-def collect_seldom() -> None:
-    """Leave what was loaded at the start out of garbage collection: a tenth of the drain's time went into it."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 async def _work(settings: Settings, conninfo: str) -> None:
@@ -385,7 +377,7 @@ def run_server(
         await db.open()  # before uvicorn, which would answer a refusal with a traceback
         try:
             await service.get_ready()
-            collect_seldom()
+            spare_memory()
             if first:
                 await first(db)
             task = asyncio.create_task(beside(server)) if beside else None

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from psycopg import Error, errors
 
-from whatrack.db import NO_TENANT, Connection, Database
+from whatrack.db import MUCH_BYTES, NO_TENANT, Connection, Database
 from whatrack.inbox import days, store
 from whatrack.observe import logger
 
 IN_FLIGHT = 2  # commits under way at once; a third gained nothing (performance measurements)
 MAX_ROWS = 500
-MAX_BATCH_BYTES = 16 * 1024 * 1024
+MAX_BATCH_BYTES = 4 * 1024 * 1024  # as much as the largest body
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 COMMIT_TIMEOUT_S = 8.0  # a server that hangs is a failure: Meta gives up after about ten seconds
@@ -116,6 +116,10 @@ class Batcher:
                 _fail(batch)
             else:
                 self._stored(_acknowledge(batch))
+                if sum(len(each.body) for each in batch) > MUCH_BYTES:
+                    await _close(conn)
+                    conn = None
+            del batch  # the bodies do not wait for the next ones
         await _close(conn)
 
     def _take(self) -> list[_Waiting]:

@@ -19,7 +19,7 @@ from whatrack.inbox.routes import UNROUTED
 from whatrack.observe import logger
 
 LOCK_CLASS = 0x7761  # "wa": our class of advisory locks, the partition is the object
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024  # as much as the largest body, or it would be the memory of several
 
 # Partitions with work, the longest-waiting first, and how much (capped) each has.
 HEADS: LiteralString = """
@@ -96,9 +96,14 @@ class Claim(msgspec.Struct, frozen=True):
     deliveries: list[Delivery]
     more: bool
 
+    @property
+    def bytes(self) -> int:
+        """How much their bodies are together."""
+        return sum(row.bytes for row in self.rows)
+
 
 async def claim(conn: Connection, limit: int, *, unrouted: bool = False) -> Claim:
-    """Take up to `limit` rows or 16 MB of free partitions (or of the unrouted one)."""
+    """Take up to `limit` rows or 4 MB of free partitions (or of the unrouted one)."""
     partitions = await _lock_partitions(conn, limit, unrouted=unrouted)
     if not partitions:
         return Claim([], [], more=False)
@@ -205,7 +210,7 @@ async def _try_lock(conn: Connection, partitions: list[int]) -> list[int]:
 
 
 def _within_bytes(rows: list[QueueRow]) -> list[QueueRow]:
-    """The first rows whose bodies fit into 16 MB together; at least one."""
+    """The first rows whose bodies fit into 4 MB together; at least one."""
     total = 0
     for count, row in enumerate(rows):
         total += row.bytes
