@@ -284,6 +284,13 @@ async def test_the_openapi_document_is_whole_and_names_every_address(
             assert {"401", "403", "422", "503"} <= set(each["responses"])
             errors = [content for status, content in each["responses"].items() if status >= "400"]
             assert all(set(content["content"]) == {"application/problem+json"} for content in errors)
+        kinds = {
+            kind
+            for status, content in each["responses"].items()
+            if status >= "400"
+            for kind in content.get("content", ())
+        }
+        assert kinds <= {"application/problem+json"}, path
         if path.endswith(("/deauthorize", "/data-deletion")):
             assert "400" in each["responses"]  # what our app did not sign
     assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"

@@ -481,8 +481,8 @@ async def test_every_refusal_is_one_line_on_stderr_and_exit_code_1(
         (("serve",), {**here, "WHATSAPP_VERIFY_TOKEN": ""}, "WHATSAPP_VERIFY_TOKEN is not set"),
         (("serve",), {**here, "WHATSAPP_APP_SECRET_FILE": str(tmp_path / "file")}, "WHATSAPP_APP_SECRET_FILE are both set"),
         (("serve", "--port", port), here, f"Cannot listen on 127.0.0.1:{port} (Address already in use)"),
-        (("serve", "--host", "192.0.2.1", "--port", "0"), here, "Cannot listen on 192.0.2.1:0"),
-        (("serve", "--host", "no.such.host.invalid", "--port", "0"), here, "Cannot listen on no.such.host.invalid:0"),
+        (("serve", "--host", "192.0.2.1", "--port", "0"), here, "Cannot listen on 192.0.2.1:0 (Cannot assign requested address): choose another with --host."),
+        (("serve", "--host", "no.such.host.invalid", "--port", "0"), here, "Cannot listen on no.such.host.invalid:0 (Name or service not known): choose another with --host."),
         (("serve", "--port", "0"), gone, "DATABASE_URL: the server cannot be reached"),
         (("work",), gone, "DATABASE_URL: the server cannot be reached"),
         (("migrate",), gone, "DATABASE_URL: the server cannot be reached"),
@@ -519,7 +519,7 @@ def test_a_command_that_is_written_wrong_is_exit_code_2_and_touches_nothing(what
         ("api-key", "create", "--org", "x", "--role", "operator"), ("api-key", "create", "--operator", "--org", "x"),
         ("api-key", "create", "--operator", "--role", "owner"), ("replay",), ("replay", "--id", "x"), ("replay", "--id", "0"),
         ("replay", "--id", str(2**63)), ("replay", *both[:2]), ("replay", *both[2:]), ("replay", *both, "--failed"),
-        ("replay", "--id", "1", "--failed"), ("replay", "--since", "2026-01-01", *both[2:]),
+        ("replay", "--id", "1", "--failed"), ("replay", "--failed", "--quarantined"), ("replay", *both[:2], "--until", both[1]), ("replay", "--since", "2026-01-01", *both[2:]),
         ("replay", "--since", "2026-01-01T00:00:00", *both[2:]), ("work", "extra"), ("migrate", "now"),
     ]  # fmt: skip
 

@@ -31,6 +31,12 @@ async def test_a_healthy_service_is_alive_and_ready_without_a_key(web: aiohttp.C
     assert (strict.status, strict.json) == (200, READY)
 
 
+async def test_a_check_that_does_not_exist_is_not_green(web: aiohttp.ClientSession):
+    answer = await Api(web, None).get("/readyz?check=drian")
+
+    assert (answer.status, answer.json["code"]) == (422, "bad_value")
+
+
 async def test_a_drain_that_lags_turns_only_the_strict_check_red(db: Database):
     async with db.installation() as conn:
         await conn.execute(

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import signal
 import socket
@@ -231,6 +232,42 @@ async def test_anything_but_the_right_handshake_is_forbidden(service: str):
 
     assert {query: status for query, (status, _, _) in answers.items()} == dict.fromkeys(queries, 403)
     assert not any(VERIFY_TOKEN.encode() in text for _, text, _ in answers.values())
+
+
+async def test_who_knows_the_token_is_told_what_else_the_handshake_lacks(service: str):
+    answers = {
+        query: json.loads((await shake(service, query))[1])["detail"]
+        for query in (handshake(mode="unsubscribe"), handshake(challenge=""), handshake(token="another"))
+    }
+
+    assert [*answers.values()] == [
+        *["A handshake has hub.mode=subscribe and a hub.challenge."] * 2,
+        "The verify token does not match WHATSAPP_VERIFY_TOKEN.",
+    ]
+
+
+async def test_every_refusal_is_problem_json_with_its_code(service: str):
+    text = body()
+    signature = f"x-hub-signature-256: {sign(text, b'another')}"
+    declared = f"content-length: {MAX_BODY + 1}"
+    heads = {
+        "verify_token": f"GET {PATH}?hub.mode=subscribe&hub.challenge=1",
+        "method": f"PUT {PATH}",
+        "signature_missing": f"POST {PATH}",
+        "signature_malformed": f"POST {PATH} HTTP/1.1\r\nx-hub-signature-256: sha256=x",
+        "signature_wrong": f"POST {PATH} HTTP/1.1\r\n{signature}",
+        "too_large": f"POST {PATH} HTTP/1.1\r\n{declared}",
+    }
+    for code, start in heads.items():
+        first, _, more = start.partition(" HTTP/1.1\r\n")
+        lines = [f"{first} HTTP/1.1", "host: x", "connection: close", *([more] if more else []), "", ""]
+        answer = await send_raw(service, "\r\n".join(lines).encode())
+
+        head, _, said = answer.partition(b"\r\n\r\n")
+        assert b"content-type: application/problem+json" in head.lower(), code
+        problem = json.loads(said)
+        assert set(problem) == {"type", "title", "status", "code", "detail"}
+        assert (problem["code"], problem["status"]) == (code, int(head.split()[1]))
 
 
 async def test_a_token_that_is_not_ascii_is_compared_like_any_other(db: Database, conninfo: str):

@@ -353,7 +353,8 @@ async def test_a_replay_names_exactly_one_way_and_needs_the_operators_key(db: Da
         (operator, {"state": "pending"}, 422),
         (operator, {"state": "failed", "all": True}, 422),
         (operator, {"state": "failed"}, 202),
-        (operator, {"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, 202),
+        (operator, {"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, 422),
+        (operator, {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}, 202),
     ]
 
     async with http(base) as client:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from errno import EACCES, EADDRINUSE
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -285,22 +286,29 @@ api_key.add_command(listing.revoke)
     help="Arrived at or after, such as 2026-11-23T00:00:00+0000.",
 )
 @click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Arrived before.")
-@click.option("--failed", "state", flag_value="failed", help="Everything that failed.")
-@click.option("--quarantined", "state", flag_value="quarantined", help="Everything quarantined.")
+@click.option("--failed", is_flag=True, help="Everything that failed.")
+@click.option("--quarantined", is_flag=True, help="Everything quarantined.")
 @as_json
 def replay(
-    ids: tuple[int, ...], since: datetime | None, until: datetime | None, state: str | None, as_json: bool
+    ids: tuple[int, ...],
+    since: datetime | None,
+    until: datetime | None,
+    failed: bool,
+    quarantined: bool,
+    as_json: bool,
 ) -> None:
     """Process deliveries again: the same tickets come out, and what failed gets another try."""
-    if sum((bool(ids), bool(since and until), bool(state))) != 1 or bool(since) != bool(until):
+    if sum((bool(ids), bool(since and until), failed, quarantined)) != 1 or bool(since) != bool(until):
         raise click.UsageError("Give exactly one of: --id, --since with --until, --failed, --quarantined.")
+    if since and until and since >= until:
+        raise click.UsageError("--since must come before --until.")
 
     async def queue(conn: Connection) -> int:
         if ids:
             return await replays.replay_ids(conn, list(ids))
         if since and until:
             return await replays.replay_range(conn, since, until)
-        return await replays.replay_state(conn, state or "failed")
+        return await replays.replay_state(conn, "failed" if failed else "quarantined")
 
     async def replayed(db: Database) -> int:
         async with db.installation() as conn:
@@ -311,7 +319,7 @@ def replay(
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; ConfigError when the port is taken."""
+    """A listening socket; ConfigError when there cannot be one there."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -319,9 +327,9 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"Cannot listen on {host}:{port} ({error.strerror}): choose another with --port."
-        ) from None
+        option = "--port" if error.errno in (EADDRINUSE, EACCES) else "--host"
+        said = f"Cannot listen on {host}:{port} ({error.strerror}): choose another with {option}."
+        raise ConfigError(said) from None
     return listener
 
 

@@ -7,8 +7,11 @@ one micro-batched commit, 200. Whatever goes wrong before the commit is answered
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
+
+import msgspec
 
 from whatrack.db import Database
 from whatrack.inbox import routes as number_routes
@@ -81,7 +84,7 @@ class Intake:
         elif scope["method"] == "GET":
             await self._handshake(scope, send)
         else:
-            await _answer(send, 405, b"Use GET or POST.", "method", [(b"allow", b"GET, POST")])
+            await _refuse(send, 405, "method", "Use GET or POST.", [(b"allow", b"GET, POST")])
 
     async def _handshake(self, scope: Scope, send: Send) -> None:
         """Meta's verification: echo the challenge to whoever knows the token. Nothing signs it."""
@@ -91,20 +94,22 @@ class Intake:
             query.get(f"hub.{name}", [""])[0].encode("latin-1")
             for name in ("mode", "verify_token", "challenge")
         )
-        known = hmac.compare_digest(token, self._verify_token)
-        if mode == b"subscribe" and known and challenge:
-            await _answer(send, 200, challenge, "handshake")
+        if not hmac.compare_digest(token, self._verify_token):
+            detail = "The verify token does not match WHATSAPP_VERIFY_TOKEN."
+            await _refuse(send, 403, "verify_token", detail)
+        elif mode != b"subscribe" or not challenge:
+            detail = "A handshake has hub.mode=subscribe and a hub.challenge."
+            await _refuse(send, 403, "handshake", detail)
         else:
-            await _answer(
-                send, 403, b"The verify token does not match WHATSAPP_VERIFY_TOKEN.", "verify_token"
-            )
+            INTAKE_ANSWERS.labels("200", "handshake").inc()
+            await _answer(send, 200, b"text/plain; charset=utf-8", challenge)
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await _read(scope["headers"], receive)
         except _TooLarge:
-            await _answer(
-                send, 413, b"A webhook body has at most 4 MB.", "too_large", [(b"connection", b"close")]
+            await _refuse(
+                send, 413, "too_large", "A webhook body has at most 4 MB.", [(b"connection", b"close")]
             )
             return
         except _Gone:
@@ -112,15 +117,15 @@ class Intake:
             return
         reason = refusal(_header(scope["headers"], b"x-hub-signature-256"), body, self._secrets)
         if reason:
-            await _answer(
-                send, 401, b"The signature does not match WHATSAPP_APP_SECRET.", f"signature_{reason}"
+            await _refuse(
+                send, 401, f"signature_{reason}", "The signature does not match WHATSAPP_APP_SECRET."
             )
             return
         try:
             await self._batcher.put(body, self._queue_rows(body))
         except NotStored as error:
-            await _answer(
-                send, 503, b"Not stored; send it again.", error.reason, [(b"retry-after", RETRY_AFTER_S)]
+            await _refuse(
+                send, 503, error.reason, "Not stored; send it again.", [(b"retry-after", RETRY_AFTER_S)]
             )
             return
         await send(_STORED_HEAD)
@@ -166,14 +171,19 @@ def _header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-async def _answer(
-    send: Send, status: int, body: bytes, reason: str, extra: Sequence[tuple[bytes, bytes]] = ()
+async def _refuse(
+    send: Send, status: int, code: str, detail: str, extra: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
-    INTAKE_ANSWERS.labels(str(status), reason).inc()
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(body)).encode()),
-        *extra,
-    ]
+    """Problem+json, as web/problems.py makes it for everything behind the router."""
+    INTAKE_ANSWERS.labels(str(status), code).inc()
+    title = HTTPStatus(status).phrase
+    problem = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    await _answer(send, status, b"application/problem+json", msgspec.json.encode(problem), extra)
+
+
+async def _answer(
+    send: Send, status: int, kind: bytes, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *extra]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,7 @@
 """/healthz: the process lives. /readyz: it can commit a delivery. /metrics: the rest."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -27,7 +27,7 @@ async def healthz() -> dict[str, str]:
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"description": "It cannot; `status` says why."}})
-async def readyz(request: Request, response: Response, check: str = "") -> dict[str, Any]:
+async def readyz(request: Request, response: Response, check: Literal["", "drain"] = "") -> dict[str, Any]:
     """200 while this process can commit a delivery; with ?check=drain also only while the drain keeps up."""
     db: Database = request.app.state.db
     settings = request.app.state.settings

@@ -9,11 +9,13 @@ from whatrack.inbox import intake
 from whatrack.web.problems import Problem
 
 _PLAIN = {"text/plain": {"schema": {"type": "string"}}}
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_OF_FASTAPI = "#/components/schemas/HTTPValidationError"  # which nothing here answers with
 _TEXT = {"type": "string"}
 
 
-def _said(description: str) -> dict[str, Any]:
-    return {"description": description, "content": _PLAIN}
+def _refused(description: str) -> dict[str, Any]:
+    return {"description": description, "content": _PROBLEM}
 
 
 WEBHOOK: dict[str, Any] = {
@@ -27,7 +29,10 @@ WEBHOOK: dict[str, Any] = {
             {"name": "hub.verify_token", "in": "query", "required": True, "schema": _TEXT},
             {"name": "hub.challenge", "in": "query", "required": True, "schema": _TEXT},
         ],
-        "responses": {"200": _said("The challenge."), "403": _said("The verify token is another one.")},
+        "responses": {
+            "200": {"description": "The challenge.", "content": _PLAIN},
+            "403": _refused("The verify token is another one, or it is no handshake."),
+        },
     },
     "post": {
         "tags": ["webhook"],
@@ -45,10 +50,10 @@ WEBHOOK: dict[str, Any] = {
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
         "responses": {
-            "200": _said("Stored."),
-            "401": _said("The signature is missing, malformed or made with another secret."),
-            "413": _said("More than 4 MB."),
-            "503": _said("Not stored: the database takes no commit, or the queue is full."),
+            "200": {"description": "Stored."},
+            "401": _refused("The signature is missing, malformed or made with another secret."),
+            "413": _refused("More than 4 MB."),
+            "503": _refused("Not stored: the database takes no commit, or the queue is full."),
         },
     },
 }
@@ -62,6 +67,10 @@ class Api(FastAPI):
         """The OpenAPI document of the whole service."""
         document = super().openapi()
         document["paths"][intake.PATH] = WEBHOOK
+        for each in (each for path in document["paths"].values() for each in path.values()):
+            for response in each["responses"].values():
+                if _OF_FASTAPI in str(response):
+                    response["content"] = _PROBLEM
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         document["components"]["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
         return document

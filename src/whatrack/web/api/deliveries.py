@@ -69,6 +69,8 @@ class Replay(BaseModel):
             raise ValueError("name exactly one of: ids, since and until, state")
         if (self.since is None) != (self.until is None):
             raise ValueError("a range needs both since and until")
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError("since must come before until")
         return self
 
 
