@@ -91,6 +91,7 @@ NOT_THERE = [
     ([("basis", "day")], "basis", "basis", "'click'"),
     ([("status", "gone")], "status.0", "status", "'paused'"),
     ([("sort", "luck")], "sort", "Use one of", "spend"),
+    ([("offset", "9" * 30)], "offset", "offset", "1000000"),
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from tests.roi_site import EARNED, SALES
 from tests.site import Site
 from whatrack.roi import sharing
 from whatrack.tenants.access import Access
+from whatrack.web.pages.roi_columns import COLUMNS
 
 pytestmark = BROWSER
 MOST_TAPS = 6
@@ -486,6 +487,27 @@ async def test_on_paper_no_column_is_cut(earning: Site, visit: Visit):
     assert ink == "rgb(17, 17, 17)"
     await expect(tab.locator(".sidebar, .topbar, .filter-row").first).to_be_hidden()
     await expect(tab.locator(".figures thead th").last).to_be_visible()
+
+
+async def test_on_paper_no_column_is_cut_however_many_were_chosen(earning: Site, visit: Visit):
+    tab = await visit("agent", site=earning, width=1440)
+    await tab.goto("/roi/columns?level=ad")
+    for box in await tab.locator("main input[name=column]").all():
+        await box.check()
+    await tab.get_by_role("button", name="Guardar colunas").click()
+    await expect(tab.locator(".figures thead th")).to_have_count(len(COLUMNS) + 1)
+    for width in (1055, 718):  # A4 at 96 dpi without its margins, on its side and upright
+        await tab.emulate_media(media="print")
+        await tab.set_viewport_size({"width": width, "height": 718})
+        ends = await tab.evaluate(
+            "() => [...document.querySelectorAll('.figures tr *')].map(e => e.getBoundingClientRect().right)"
+        )
+        assert max(ends) <= width
+
+    said = await tab.evaluate(
+        "() => [...document.querySelectorAll('.figures tfoot td')].map(td => getComputedStyle(td, '::before').content)"
+    )
+    assert sorted(said) == sorted(f'"{column.title}"' for column in COLUMNS.values())
 
 
 async def test_who_has_a_link_sees_the_report_and_no_phone(earning: Site, visit: Visit):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from whatrack.roi import metrics, sums
 from whatrack.roi.answers import Report, Row
+from whatrack.roi.ask import check
 from whatrack.roi.metrics import Amounts
 from whatrack.web.pages import charts, i18n, roi_columns
 from whatrack.web.pages import roi_figures as figures
@@ -46,6 +47,14 @@ def test_what_an_address_cannot_mean_is_as_if_it_were_not_there():
 
     assert filters == Filters(q="ab", offset="x")
     assert filters.ask(TODAY).offset == 0
+
+
+@pytest.mark.parametrize("offset", ["1000001", "9223372036854775808", "9" * 200])
+def test_a_page_farther_than_any_report_goes_is_one_that_can_still_be_asked_for(offset: str):
+    ask = Filters.read([("offset", offset)]).ask(TODAY)
+
+    assert ask.offset == 1_000_000
+    assert check(ask) is ask
 
 
 def test_a_change_of_filters_begins_at_the_first_page():

@@ -21,6 +21,7 @@ AGAINST: tuple[Against, ...] = get_args(Against)
 REFUNDS: tuple[Refunds, ...] = get_args(Refunds)
 MAX_DAYS = 1100  # three years and a few days
 MAX_LIMIT = 1000
+MAX_OFFSET = 1_000_000  # farther than any report has rows
 
 
 class Within(msgspec.Struct, frozen=True):
@@ -98,8 +99,10 @@ def check(ask: Ask) -> Ask:
             raise bad_value(name, f"Use one of {', '.join(known)}.")
     if ask.against == "month" and (ask.since.year, ask.since.month) != (ask.until.year, ask.until.month):
         raise bad_value("against", "Only days of one month have their same days in the month before.")
-    if not 1 <= ask.limit <= MAX_LIMIT or ask.offset < 0:
+    if not 1 <= ask.limit <= MAX_LIMIT:
         raise bad_value("limit", f"A page has 1 to {MAX_LIMIT} rows.")
+    if not 0 <= ask.offset <= MAX_OFFSET:
+        raise bad_value("offset", f"A page begins after 0 to {MAX_OFFSET} rows.")
     return ask
 
 

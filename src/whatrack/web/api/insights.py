@@ -12,7 +12,7 @@ from whatrack.db import now as clock
 from whatrack.roi import report as reports
 from whatrack.roi import unknown
 from whatrack.roi.answers import Note, Row, RowKind
-from whatrack.roi.ask import MAX_LIMIT, Against, Ask, Basis, Level, Refunds, Status, Within
+from whatrack.roi.ask import MAX_LIMIT, MAX_OFFSET, Against, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.export import COUNTS, NUMBERS, rounded
 from whatrack.roi.metrics import value
 from whatrack.web.api.caller import Db, Member
@@ -50,7 +50,7 @@ class Filters(BaseModel):
     q: NoNul = Field("", description="a part of the row's name")
     sort: NoNul = Field("spend", description="a number's name, or name; null is last in both directions")
     order: Annotated[str, Field(pattern="^(asc|desc)$")] = "desc"
-    offset: int = Field(0, ge=0)
+    offset: int = Field(0, ge=0, le=MAX_OFFSET)
     limit: int = Field(100, ge=1, le=MAX_LIMIT)
     compare: bool = Field(False, description="also the totals of the period before")
     against: Against = Field(

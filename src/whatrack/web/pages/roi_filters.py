@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from whatrack.roi.ask import REFUNDS, Ask, Basis, Level, Refunds, Status, Within
+from whatrack.roi.ask import MAX_OFFSET, REFUNDS, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.ask import STATUSES as ROW_STATUSES
 from whatrack.roi.metrics import SORTS
 from whatrack.web.pages.i18n import _, marked
@@ -133,8 +133,8 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def before(self) -> int:
-        """How many rows come before the page."""
-        return int(self.offset) if self.offset.isascii() and self.offset.isdigit() else 0
+        """How many rows come before the page; of a number larger than any report has rows, MAX_OFFSET."""
+        return min(int(self.offset), MAX_OFFSET) if self.offset.isascii() and self.offset.isdigit() else 0
 
     @property
     def compares(self) -> bool:

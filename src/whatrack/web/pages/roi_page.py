@@ -28,6 +28,7 @@ from whatrack.web.pages.roi_filters import BASES, LEVELS, NEXT, PERIODS, STATUSE
 
 MOST_ACCOUNTS = 1000
 ROWS = "/rows"  # of a report's address: the children of a row
+ON_PAPER = 13  # columns that A4 on its side holds beside the names
 GRAVE = ("rate_missing", "gaps", "immature")
 
 
@@ -248,6 +249,7 @@ def _table(
     preset = roi_columns.preset_of(columns)
     return {
         "columns": columns,
+        "heads": {column.name: column.title for column in columns} if len(columns) > ON_PAPER else {},
         "phone": [name for name in PHONE if any(column.name == name for column in columns)]
         or [column.name for column in columns[:3]],
         "rows": lines,
