@@ -39,7 +39,7 @@ class Ask(msgspec.Struct, frozen=True):
 
     basis: sale (leads by first message, qualified by first qualification, sales by win) or click (all by the last touch).
     accounts: ad_account_id; profiles: ids of meta_connections; statuses: of the row itself, as Meta last told; empty: all.
-    spent_only hides rows without spend, unless they have tickets or Meta counted something. sort: a name of metrics.SORTS, or "name".
+    spent_only hides rows without spend, unless they have tickets. sort: a name of metrics.SORTS, or "name".
     currency: what money is shown in; None: the organization's base currency. compare: the previous period's totals too.
     refunds: by sale, dated on their own day or on their sale's; money is converted at the rate of their own day either way.
     against: what is the previous period: as many days right before, or the same days of the month before.

@@ -92,21 +92,16 @@ PLACES: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(begins)s::timestamptz[], %(ends)s::timestamptz[], %(in_scope)s::bool[]) AS acc (ref, begins, ends, in_scope)
     WHERE in_scope
 )"""
-# found: days of ads with a row, or where only what is told of is asked for, all that Meta counts. unrated: impressions whose
-# spend has no rate. told: tickets and repayments of the period.
-AS_FOUND: LiteralString = """(CASE WHEN %(spent_only)s THEN x.impressions + x.clicks + x.link_clicks + x.conversations + x.meta_leads
-    + x.meta_purchases + x.meta_purchase_value ELSE {days} END)"""
-FOUND: LiteralString = f"(p.sign * {AS_FOUND})::float8".format(days="x.days")
-FOUND_ON_DAY: LiteralString = f"(p.sign * {AS_FOUND})::float8".format(days="1")
-FOUND_ABROAD: LiteralString = f"{AS_FOUND}::float8".format(days="1")
+# found: days of ads with a row. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
+FOUND: LiteralString = "(p.sign * x.days)::float8"
 OF_AD: LiteralString = f"""
-    SELECT x.ad_ref AS key, {{spent}}, {FOUND} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
+    SELECT x.ad_ref AS key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
     UNION ALL
-    SELECT x.ad_ref, {{spent}}, {FOUND_ON_DAY}, NULL, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.ad_ref, {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
 OF_PARENT: LiteralString = f"""
-    SELECT x.key, {{spent}}, {FOUND} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
 FROM_ABROAD: LiteralString = f"""
-    SELECT x.ad_ref, {{converted}}, {FOUND_ABROAD} AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
+    SELECT x.ad_ref, {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
     FROM {ABROAD} {{only}}"""  # noqa: S608 - constants only
 OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="ad.ad_ref")
 PARENTS_ABROAD: LiteralString = f"""
@@ -122,7 +117,9 @@ ADDED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated,
 GROUPED: LiteralString = """
 grouped AS MATERIALIZED (SELECT key, {summed} FROM ({parts}) AS part GROUP BY 1 {having})"""
 ANY_ROW: LiteralString = "HAVING sum(found) > 0 OR sum(told) <> 0"
-SPENT_ONLY: LiteralString = "HAVING sum(spend) > 0 OR sum(found) > 0 OR sum(told) <> 0"
+SPENT_ONLY: LiteralString = (
+    "HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(unrated) > 0) OR sum(told) <> 0"
+)
 PAGE: LiteralString = """
 WITH {places}, {allowing} {marked}{events}, {grouped}
 SELECT (SELECT count(*) FROM grouped) AS count, ARRAY(SELECT g.key::text FROM grouped g {names}
@@ -177,7 +174,8 @@ class Ranking(msgspec.Struct, frozen=True):
     def _spent(self, needed: Sequence[str]) -> LiteralString:
         of_rows = OF_AD if self.level == "ad" else OF_PARENT
         only = self._only("x.ad_ref" if self.level == "ad" else "x.key")
-        return of_rows.format(spent=_each(SPENT, needed), only=only)
+        found = NOT_IN_IT if self.spent_only else FOUND
+        return of_rows.format(spent=_each(SPENT, needed), found=found, only=only)
 
     def _only(self, row: LiteralString) -> LiteralString:
         return filtered.ONLY.format(row=row, among="allowed") if self.filtered else EVERYTHING

@@ -189,7 +189,6 @@ def values(
         "campaigns": campaigns or None,
         "adsets": adsets or None,
         "ad_ids": ads or None,
-        "spent_only": ask.spent_only,
         "refunds_by_sale": ask.refunds_by_sale,
         "limit": ask.limit,
         "offset": ask.offset,

@@ -212,10 +212,8 @@ GROUPED: LiteralString = """grouped AS MATERIALIZED (
 # A marked ticket may leave a row of nothing behind, where it was.
 ANY_ROW: LiteralString = """HAVING sum(days) > 0 OR sum(leads) <> 0 OR sum(qualified) <> 0 OR sum(sales) <> 0
     OR sum(refunds) <> 0 OR kind <> 'own'"""
-# Without those of which nothing is told. Whatever Meta counts is told: so rows, totals and days agree, also of late conversions.
-SPENT_ONLY: LiteralString = """HAVING sum(spend) > 0
-    OR sum(impressions + clicks + link_clicks + meta_conversations + meta_leads + meta_purchases + coalesce(meta_purchase_value, 0)) > 0
-    OR sum(leads) <> 0 OR sum(qualified) <> 0 OR sum(sales) <> 0 OR sum(refunds) <> 0 OR kind <> 'own'"""
+SPENT_ONLY: LiteralString = """HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(impressions) > 0) OR sum(leads) <> 0
+    OR sum(qualified) <> 0 OR sum(sales) <> 0 OR sum(refunds) <> 0 OR kind <> 'own'"""
 # Every account, also one without anything in the period.
 EVERY_ACCOUNT: LiteralString = """
     UNION ALL

@@ -43,10 +43,7 @@ class Filters(BaseModel):
     campaign: list[NoNul] = Field([], description="rows of this campaign only; may be repeated")
     adset: list[NoNul] = Field([], description="rows of this ad set only; may be repeated")
     ad: list[NoNul] = Field([], description="this ad only, by its whole id; may be repeated")
-    spent_only: bool = Field(
-        False,
-        description="without the rows that have neither spend nor tickets nor anything that Meta counted",
-    )
+    spent_only: bool = Field(False, description="without the rows that have neither spend nor tickets")
     q: NoNul = Field("", description="a part of the row's name")
     sort: NoNul = Field("spend", description="a number's name, or name; null is last in both directions")
     order: Annotated[str, Field(pattern="^(asc|desc)$")] = "desc"
