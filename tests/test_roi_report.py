@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from tests.roi_world import CENT, SINCE, UNTIL, Truth, make_world, spend
+from whatrack import migrations
 from whatrack.db import Database
 from whatrack.enrichment import catalog
 from whatrack.enrichment.catalog import CatalogAd
@@ -601,6 +602,20 @@ async def test_facts_are_followed_and_equal_to_their_definition(db: Database):
     assert len(followed) == 160
     assert await sums(db, world.shop.id) == expected_sums(followed)
     assert marks == (0,)
+
+
+async def test_sums_over_four_days_come_from_what_was_followed_before_there_were_any(db: Database):
+    world = await make_world(db, seed=17)
+    await follow(db)
+    async with db.tenant(world.shop.id) as conn:
+        before = await sums(db, world.shop.id)
+        gone = await conn.execute("DELETE FROM roi_ticket_sums WHERE hours = 96")
+    migration = (migrations.SQL_FOLDER / "0019_four_days.sql").read_text(encoding="utf-8")
+    async with db.system() as conn:
+        await conn.execute(migration.encode())
+
+    assert gone.rowcount > 0
+    assert await sums(db, world.shop.id) == before
 
 
 async def test_sums_of_tickets_follow_every_change(db: Database):

@@ -95,17 +95,17 @@ PLACES: LiteralString = """acc AS MATERIALIZED (
 # found: days of ads with a row. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
 FOUND: LiteralString = "(p.sign * x.days)::float8"
 OF_AD: LiteralString = f"""
-    SELECT x.ad_ref AS key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
+    SELECT x.ad_ref AS key, {{slot}} {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
     UNION ALL
-    SELECT x.ad_ref, {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.ad_ref, {{slot}} {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
 OF_PARENT: LiteralString = f"""
-    SELECT x.key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.key, {{slot}} {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
 FROM_ABROAD: LiteralString = f"""
-    SELECT x.ad_ref, {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
+    SELECT x.ad_ref, {{slot}} {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
     FROM {ABROAD} {{only}}"""  # noqa: S608 - constants only
 OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="ad.ad_ref")
 PARENTS_ABROAD: LiteralString = f"""
-    SELECT coalesce(m.{{parent}}, ''), {{names}} FROM (SELECT ad_ref, {{added}} FROM ({{abroad}}) AS part GROUP BY 1) AS ad
+    SELECT coalesce(m.{{parent}}, ''), {{slot}} {{names}} FROM (SELECT ad_ref, {{slot}} {{added}} FROM ({{abroad}}) AS part GROUP BY {{by}}) AS ad
     {OF_THAT_AD} {{only}}"""  # noqa: S608 - constants only
 OF_TICKETS: LiteralString = """
     SELECT e.{{key}}, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
@@ -115,13 +115,13 @@ OF_TICKETS: LiteralString = """
     {of_blocks} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""
 ADDED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
 GROUPED: LiteralString = """
-grouped AS MATERIALIZED (SELECT key, {summed} FROM ({parts}) AS part GROUP BY 1 {having})"""
+grouped AS MATERIALIZED (SELECT key, {summed} FROM {parts} AS part GROUP BY 1 {having})"""
 ANY_ROW: LiteralString = "HAVING sum(found) > 0 OR sum(told) <> 0"
 SPENT_ONLY: LiteralString = (
     "HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(unrated) > 0) OR sum(told) <> 0"
 )
 PAGE: LiteralString = """
-WITH {places}, {allowing} {marked}{events}, {grouped}
+WITH {places}, {marked}{events}, {summed} {grouped}
 SELECT (SELECT count(*) FROM grouped) AS count, ARRAY(SELECT g.key::text FROM grouped g {names}
     ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s) AS keys {totals}
 """
@@ -146,27 +146,29 @@ class Ranking(msgspec.Struct, frozen=True):
     def text(self) -> LiteralString:
         """The whole statement."""
         needed = self._needed()
-        grouped = GROUPED.format(
-            summed=ADDED.format(numbers=NEXT.join([_sum(name) for name in needed])),
-            parts=UNION.join([self._spent(needed), self._abroad(needed), self._told(needed)]),
-            having=SPENT_ONLY if self.spent_only else ANY_ROW,
-        )
+        read = [*SPENT_NUMBERS, *needed] if self.filtered else needed
+        read = [*dict.fromkeys(read)]
+        parts = UNION.join([self._spent(read), self._abroad(read), self._told(read)])
         return PAGE.format(
             places=PLACES,
-            allowing=filtered.ALLOWED[self.level] if self.filtered else EVERYTHING,
             marked=MARKED,
             events=self._events() if self.filtered else EVERYTHING,
-            grouped=grouped,
+            summed=filtered.SUMMED.format(sums=_added(read), parts=parts) if self.filtered else EVERYTHING,
+            grouped=GROUPED.format(
+                summed=ADDED.format(numbers=NEXT.join([_sum(name) for name in needed])),
+                parts=SUMMED if self.filtered else PART.format(parts),
+                having=SPENT_ONLY if self.spent_only else ANY_ROW,
+            ),
             names=NAMES[self.level] if self.sort == "name" else NO_MORE,
             order=RANKED[self.sort],
             direction=DOWN if self.descending else UP,
-            totals=filtered.totals(self.level) if self.filtered else EVERYTHING,
+            totals=filtered.TOTALS if self.filtered else EVERYTHING,
         )
 
     @property
     def taxed(self) -> bool:
-        """Whether the order depends on the tax, so that the period is to be cut where that changes."""
-        return "gross" in self._needed()
+        """Whether the order or the totals depend on the tax, so that the period is to be cut where that changes."""
+        return self.filtered or "gross" in self._needed()
 
     def _needed(self) -> list[str]:
         return [name for name in (*SPENT, *TOLD) if name == "spend" or f"g.{name}" in WORDS[self.sort]]
@@ -175,21 +177,27 @@ class Ranking(msgspec.Struct, frozen=True):
         of_rows = OF_AD if self.level == "ad" else OF_PARENT
         only = self._only("x.ad_ref" if self.level == "ad" else "x.key")
         found = NOT_IN_IT if self.spent_only else FOUND
-        return of_rows.format(spent=_each(SPENT, needed), found=found, only=only)
+        return of_rows.format(slot=self._slot(OF_PIECE), spent=_each(SPENT, needed), found=found, only=only)
 
     def _only(self, row: LiteralString) -> LiteralString:
-        return filtered.ONLY.format(row=row, among="allowed") if self.filtered else EVERYTHING
+        return filtered.ONLY[self.level].format(row=row) if self.filtered else EVERYTHING
+
+    def _slot(self, slot: LiteralString) -> LiteralString:
+        """A filter's totals are told apart by tax."""
+        return slot if self.filtered else EVERYTHING
 
     def _abroad(self, needed: Sequence[str]) -> LiteralString:
-        converted = _each(CONVERTED, needed)
+        converted, slot = _each(CONVERTED, needed), self._slot(OF_PIECE)
         if self.level == "ad":
-            return FROM_ABROAD.format(converted=converted, only=self._only("x.ad_ref"))
+            return FROM_ABROAD.format(slot=slot, converted=converted, only=self._only("x.ad_ref"))
         parent = filtered.PARENTS[self.level]
         return PARENTS_ABROAD.format(
             parent=parent,
+            slot=self._slot(SLOT),
             names=NEXT.join([NAMED[name] for name in (*needed, *BESIDE)]),
-            added=ADDED.format(numbers=NEXT.join([SUM.format(name=NAMED[name]) for name in needed])),
-            abroad=FROM_ABROAD.format(converted=converted, only=EVERYTHING),
+            added=_added(needed),
+            abroad=FROM_ABROAD.format(slot=slot, converted=converted, only=EVERYTHING),
+            by=BY_SLOT if self.filtered else BY_AD,
             only=self._only("coalesce(m." + parent + ", '')"),
         )
 
@@ -204,7 +212,10 @@ class Ranking(msgspec.Struct, frozen=True):
         ).format(**self._tickets())
 
     def _events(self) -> LiteralString:
-        return filtered.EVENTS.format(**self._tickets())
+        key = EACH_AD if self.level == "ad" else KEY
+        return filtered.EVENTS.format(
+            only_events=self._only(EVENT + key), only_blocks=self._only(BLOCK + key), **self._tickets()
+        )
 
     def _tickets(self) -> dict[str, LiteralString]:
         return {
@@ -219,7 +230,16 @@ RANKED: dict[str, LiteralString] = {name: order.replace(EARNED, "g.earned") for 
 WORDS: dict[str, frozenset[str]] = {
     name: frozenset(re.findall(r"g\.\w+", order)) for name, order in RANKED.items()
 }
+SPENT_NUMBERS = tuple(name for name in SPENT if name != "gross")
 NEXT: LiteralString = ", "
+PART: LiteralString = "({})"
+SUMMED: LiteralString = "summed"
+OF_PIECE: LiteralString = "p.slot AS slot,"
+SLOT: LiteralString = "slot,"
+BY_AD: LiteralString = "1"
+BY_SLOT: LiteralString = "1, 2"
+EVENT: LiteralString = "e."
+BLOCK: LiteralString = "s."
 KEY: LiteralString = "key"
 AS: LiteralString = " AS "
 NAMED: dict[str, LiteralString] = {
@@ -238,6 +258,10 @@ SUM_OF_MONEY: LiteralString = "coalesce(sum({name}), CASE WHEN sum(unrated) IS N
 
 def _each(how: dict[str, LiteralString], needed: Sequence[str]) -> LiteralString:
     return NEXT.join([how.get(name, NOT_IN_IT) + AS + NAMED[name] for name in needed])
+
+
+def _added(names: Sequence[str]) -> LiteralString:
+    return ADDED.format(numbers=NEXT.join([SUM.format(name=NAMED[name]) for name in names]))
 
 
 def _sum(name: str) -> LiteralString:

@@ -92,7 +92,7 @@ async def _page(conn: Connection, about: Scope, ask: Ask, only: Only | None) -> 
     ranking = _ranking(ask)
     values = scope.values(about, ask, summed=True, taxed=ranking.taxed)
     if only is not None:
-        values |= {"keys": only.keys, **scope.cut(about, ask)}
+        values |= {"keys": only.keys, **scope.total_days(about, ask)}
     keys, count, found = await ranks.page(conn, ranking, values)
     total = _amounts(about, defaultdict(int) | found, own=True)
     return keys, Found([], {}, total, total, count, int(found.get("unrated", 0)))

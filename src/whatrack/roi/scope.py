@@ -200,15 +200,10 @@ def values(
     }
 
 
-def cut(scope: Scope, ask: Ask) -> dict[str, Any]:
-    """What the totals of a filter (filtered.py) want beside: the pieces of the period, cut by tax, and the totals' own days."""
-    pieces = _spend_values(scope, ask, scope.asked, taxed=True)
+def total_days(scope: Scope, ask: Ask) -> dict[str, Any]:
+    """What the totals of a filter (filtered.py) want beside: their own days."""
     begins, ends = periods.span(ask.since, ask.until, scope.zone)
-    return {
-        **{f"cut_{name}": value for name, value in pieces.items() if name[:2] in ("a_", "b_")},
-        "total_begins": begins,
-        "total_ends": ends,
-    }
+    return {"total_begins": begins, "total_ends": ends}
 
 
 def has_many_zones(scope: Scope, zone: str | None) -> bool:
