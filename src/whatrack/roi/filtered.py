@@ -18,20 +18,23 @@ ONLY: dict[str, LiteralString] = {
 COUNTS: LiteralString = (
     "leads, conversations, with_clid, qualified, sales, valueless, revenue, refunds, unrated"
 )
-# Tickets as events and as blocks alike: when, and in which stretch of costs. Their money is in the report's currency.
+# Tickets as events and as blocks alike, of the accounts asked for: in which stretch of costs, whether in the row's days, and
+# whether in the totals'. A block is in both (see ranks.OF_TICKETS). Their money is in the report's currency.
+ASKED: LiteralString = "CASE WHEN s.account_ref = ANY(%(asked)s::int[]) THEN true END"
 EVENTS: LiteralString = f""", events AS MATERIALIZED (
-    SELECT e.{{key}} AS key, e.account_ref, e.at, coalesce(width_bucket(e.sold_at, %(cost_starts)s::timestamptz[]), 0) AS cost, {COUNTS}
-    FROM ({{events}}) AS e {COLUMNS_OF_EVENTS} {{only_events}}
+    SELECT e.{{key}} AS key, coalesce(width_bucket(e.sold_at, %(cost_starts)s::timestamptz[]), 0) AS cost, {COUNTS},
+        e.at >= acc.begins AND e.at < acc.ends AS shown, e.at >= %(total_begins)s AND e.at < %(total_ends)s AS counted
+    FROM ({{events}}) AS e {COLUMNS_OF_EVENTS} JOIN acc ON acc.ref = e.account_ref {{only_events}}
     UNION ALL
-    SELECT s.{{key}}, s.account_ref, p.begins, p.cost, s.leads, s.conversations, s.with_clid, s.qualified, s.sales, s.valueless,
-        CASE WHEN s.currency = %(currency)s THEN s.revenue ELSE 0 END, 0, 0 {BLOCKS} {{only_blocks}}
+    SELECT s.{{key}}, p.cost, s.leads, s.conversations, s.with_clid, s.qualified, s.sales, s.valueless,
+        CASE WHEN s.currency = %(currency)s THEN s.revenue ELSE 0 END, 0, 0, true, true {BLOCKS} {{only_blocks}} AND {ASKED}
 )"""  # noqa: S608 - constants only
 TOLD: LiteralString = """
-    SELECT e.key, 0, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
-    FROM events e JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends"""
+    SELECT e.key, {slot} NULL, {told}, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    FROM events e WHERE e.shown"""
 # What every row has, summed once for each stretch of taxes: the order is found in it, and the totals of the rows that there are.
 SUMMED: LiteralString = """
-summed AS MATERIALIZED (SELECT key, slot, {sums} FROM ({parts}) AS part GROUP BY 1, 2), """
+summed AS MATERIALIZED (SELECT key, {slot} AS slot, {sums} FROM ({parts}) AS part GROUP BY {by}), """
 SPENT: LiteralString = """
     SELECT sum(spend) AS spend, sum(spend * (%(factors)s::numeric[])[slot + 1]) AS gross, sum(impressions) AS impressions,
         sum(clicks) AS clicks, sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
@@ -49,7 +52,6 @@ COUNTED: LiteralString = f"""
     SELECT sum(leads) AS leads, sum(conversations) AS conversations, sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales,
         sum(valueless) AS valueless, sum(revenue) AS revenue, sum(refunds) AS refunds, coalesce(sum(unrated), 0) AS unrated,
         {PRODUCT_COST} AS product_cost, {FEES} AS fees
-    FROM events JOIN acc ON acc.ref = account_ref WHERE at >= %(total_begins)s AND at < %(total_ends)s"""  # noqa: S608 - constants only
+    FROM events WHERE counted"""  # noqa: S608 - constants only
 # What the statement also answers, as the columns of amounts.
 TOTALS: LiteralString = f", spent.*, told.* FROM ({SPENT}) AS spent CROSS JOIN ({COUNTED}) AS told"
-PARENTS: dict[str, LiteralString] = {"campaign": "meta_campaign_id", "adset": "meta_ad_set_id"}

@@ -1,4 +1,4 @@
-"""Runs 0019_four_days.sql."""
+"""Runs 0019_more_blocks.sql."""
 
 from alembic import op
 
@@ -9,4 +9,4 @@ down_revision = "0018"
 
 
 def upgrade() -> None:
-    run_file(op.get_bind(), "0019_four_days")
+    run_file(op.get_bind(), "0019_more_blocks")
