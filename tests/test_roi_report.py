@@ -642,6 +642,7 @@ async def test_sums_over_more_lengths_come_from_those_that_there_were(db: Databa
             "DELETE FROM insight_blocks WHERE size = 128",
         ):
             assert (await conn.execute(statement.encode())).rowcount > 0
+        await conn.execute("DROP INDEX meta_ads_status")
         await conn.execute(migration.encode())
 
     assert (await sums(db, world.shop.id), await blocks(db, world.shop.id)) == before

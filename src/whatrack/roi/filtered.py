@@ -19,12 +19,13 @@ COUNTS: LiteralString = (
     "leads, conversations, with_clid, qualified, sales, valueless, revenue, refunds, unrated"
 )
 # Tickets as events and as blocks alike, of the accounts asked for: in which stretch of costs, whether in the row's days, and
-# whether in the totals'. A block is in both (see ranks.OF_TICKETS). Their money is in the report's currency.
+# whether in the totals'; a block is in both (see ranks.OF_TICKETS). Their money is in the report's currency.
+# OFFSET: one table of keys for all kinds of events.
 ASKED: LiteralString = "CASE WHEN s.account_ref = ANY(%(asked)s::int[]) THEN true END"
 EVENTS: LiteralString = f""", events AS MATERIALIZED (
     SELECT e.{{key}} AS key, coalesce(width_bucket(e.sold_at, %(cost_starts)s::timestamptz[]), 0) AS cost, {COUNTS},
         e.at >= acc.begins AND e.at < acc.ends AS shown, e.at >= %(total_begins)s AND e.at < %(total_ends)s AS counted
-    FROM ({{events}}) AS e {COLUMNS_OF_EVENTS} JOIN acc ON acc.ref = e.account_ref {{only_events}}
+    FROM ({{events}} OFFSET 0) AS e {COLUMNS_OF_EVENTS} JOIN acc ON acc.ref = e.account_ref {{only_events}}
     UNION ALL
     SELECT s.{{key}}, p.cost, s.leads, s.conversations, s.with_clid, s.qualified, s.sales, s.valueless,
         CASE WHEN s.currency = %(currency)s THEN s.revenue ELSE 0 END, 0, 0, true, true {BLOCKS} {{only_blocks}} AND {ASKED}
@@ -43,15 +44,19 @@ SPENT: LiteralString = """
         SELECT slot, sum(spend)::bigint AS spend, sum(impressions)::bigint AS impressions, sum(clicks)::bigint AS clicks,
             sum(link_clicks)::bigint AS link_clicks, sum(meta_conversations)::bigint AS meta_conversations, sum(meta_leads)::bigint AS meta_leads,
             sum(meta_purchases)::bigint AS meta_purchases, sum(meta_purchase_value)::bigint AS meta_purchase_value
-        FROM summed WHERE (key IN (SELECT key FROM grouped)) IS TRUE GROUP BY 1) AS x"""
-COST: LiteralString = """sum(CASE WHEN sales <> 0 OR revenue <> 0 THEN
-        coalesce(revenue, 0) * (%({rates})s::numeric[])[cost + 1] + sales * (%({fixed})s::numeric[])[cost + 1] END)"""
+        FROM summed {shown} GROUP BY 1) AS x"""
+SHOWN: LiteralString = "WHERE (key IN (SELECT key FROM grouped)) IS TRUE"
+COST: LiteralString = "sum(coalesce(revenue, 0) * (%({rates})s::numeric[])[cost + 1] + sales * (%({fixed})s::numeric[])[cost + 1])"
 PRODUCT_COST: LiteralString = COST.format(rates="product_rates", fixed="product_fixed")
 FEES: LiteralString = COST.format(rates="fee_rates", fixed="fee_fixed")
 COUNTED: LiteralString = f"""
     SELECT sum(leads) AS leads, sum(conversations) AS conversations, sum(with_clid) AS with_clid, sum(qualified) AS qualified, sum(sales) AS sales,
         sum(valueless) AS valueless, sum(revenue) AS revenue, sum(refunds) AS refunds, coalesce(sum(unrated), 0) AS unrated,
         {PRODUCT_COST} AS product_cost, {FEES} AS fees
-    FROM events WHERE counted"""  # noqa: S608 - constants only
+    FROM (
+        SELECT cost, sum(leads) AS leads, sum(conversations) AS conversations, sum(with_clid) AS with_clid, sum(qualified) AS qualified,
+            sum(sales) AS sales, sum(valueless) AS valueless, sum(revenue) AS revenue, sum(refunds) AS refunds, sum(unrated) AS unrated
+        FROM events WHERE counted GROUP BY 1) AS e"""  # noqa: S608 - constants only
 # What the statement also answers, as the columns of amounts.
+# shown: which rows there are.
 TOTALS: LiteralString = f", spent.*, told.* FROM ({SPENT}) AS spent CROSS JOIN ({COUNTED}) AS told"

@@ -154,7 +154,7 @@ class Ranking(msgspec.Struct, frozen=True):
             names=NAMES[self.level] if self.sort == "name" else NO_MORE,
             order=RANKED[self.sort],
             direction=DOWN if self.descending else UP,
-            totals=filtered.TOTALS if self.filtered else EVERYTHING,
+            totals=self._totals() if self.filtered else EVERYTHING,
         )
 
     def _summed(self, read: Sequence[str], parts: LiteralString) -> LiteralString:
@@ -166,13 +166,22 @@ class Ranking(msgspec.Struct, frozen=True):
             summed=ADDED.format(numbers=NEXT.join([_sum(name) for name in needed])),
             parts=parts,
             by=ONE_BY_ONE,
-            having=SPENT_ONLY if self.spent_only else ANY_ROW,
+            having=self._having(),
         )
-        if not self.filtered or self.slots > 1:
-            return grouped
-        for several, one in AS_SUMMED:
-            grouped = grouped.replace(several, one)
-        return grouped
+        return _as_summed(grouped) if self._is_summed() else grouped
+
+    def _having(self) -> LiteralString:
+        return SPENT_ONLY if self.spent_only else ANY_ROW
+
+    def _totals(self) -> LiteralString:
+        """Of the rows that there are."""
+        return filtered.TOTALS.format(
+            shown=_as_summed(self._having()) if self._is_summed() else filtered.SHOWN
+        )
+
+    def _is_summed(self) -> bool:
+        """Whether there is one sum of each row before rows are left out."""
+        return self.filtered and self.slots == 1
 
     @property
     def taxed(self) -> bool:
@@ -280,6 +289,12 @@ SUM_OF_MONEY: LiteralString = "coalesce(sum({name}), CASE WHEN sum(unrated) IS N
 
 def _each(how: dict[str, LiteralString], needed: Sequence[str]) -> LiteralString:
     return NEXT.join([how.get(name, NOT_IN_IT) + AS + NAMED[name] for name in needed])
+
+
+def _as_summed(statement: LiteralString) -> LiteralString:
+    for several, one in AS_SUMMED:
+        statement = statement.replace(several, one)
+    return statement
 
 
 def _added(names: Sequence[str]) -> LiteralString:

@@ -25,3 +25,6 @@ FROM roi_tickets f CROSS JOIN LATERAL (VALUES
 ) AS e (by_click, at, leads, conversations, with_clid, qualified, sales, valueless, revenue)
 CROSS JOIN (VALUES (2, 96), (2, 3072), (3, 96), (3, 3072), (4, 96), (4, 3072)) AS g (level, hours)
 WHERE e.at IS NOT NULL AND f.account_ref IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
+
+-- The ads of a status, without reading the catalog.
+CREATE INDEX meta_ads_status ON meta_ads (organization_id, effective_status, ref);
