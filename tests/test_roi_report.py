@@ -5,7 +5,7 @@ import random
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +13,14 @@ import msgspec
 import pytest
 
 from tests.roi_world import CENT, SINCE, UNTIL, Truth, make_world, spend
+from whatrack import migrations
 from whatrack.db import Database
 from whatrack.enrichment import catalog
 from whatrack.enrichment.catalog import CatalogAd
 from whatrack.insights import rollups
 from whatrack.roi import facts, hours, metrics
 from whatrack.roi.answers import Report
-from whatrack.roi.ask import Ask, Basis, Level, Within
+from whatrack.roi.ask import Ask, Basis, Level, Status, Within
 from whatrack.roi.report import cohort, daily, funnel, report, salespeople, tickets_behind, times
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
@@ -237,6 +238,32 @@ async def test_filters_leave_what_they_name_and_totals_follow(db: Database):
         assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
 
 
+async def test_a_status_is_any_of_meta_s_words_for_it_and_other_is_every_other(db: Database):
+    world = await make_world(db, seed=14)
+    words: dict[Status, list[str | None]] = {
+        "active": ["ACTIVE"],
+        "paused": ["PAUSED", "CAMPAIGN_PAUSED", "ADSET_PAUSED"],
+        "archived": ["ARCHIVED", "DELETED", "NOT_VISIBLE"],
+        "other": ["WITH_ISSUES", "PENDING_REVIEW", None],
+    }
+    every = [word for each in words.values() for word in each]
+    levels: tuple[Level, ...] = ("ad", "adset")
+    await follow(db)
+    day = PERIODS[1][0]
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            "UPDATE meta_ads SET effective_status = (%s::text[])[1 + ref %% %s]", [every, len(every)]
+        )
+        for level in levels:
+            ask = Ask(level, day, day, spent_only=False, limit=1000)
+            everything = (await report(conn, world.shop.id, ask, NOW)).rows
+            for statuses in [*combinations(words, 1), *combinations(words, 2)]:
+                only = msgspec.structs.replace(ask, statuses=statuses)
+                rows = (await report(conn, world.shop.id, only, NOW)).rows
+                told = [word for status in statuses for word in words[status]]
+                assert {row.id for row in rows} == {row.id for row in everything if row.status in told}
+
+
 async def test_an_account_in_another_currency_also_tells_what_it_spent_in_its_own(db: Database):
     world = await make_world(db, seed=18)
     since, until = PERIODS[0]
@@ -304,18 +331,18 @@ async def test_what_a_filter_leaves_is_ranked_and_counted_and_hidden_rows_are_in
 ):
     world = await make_world(db, seed=22)
     await follow(db)
-    since = PERIODS[0][0]
+    days = PERIODS[0][0], UNTIL  # with two taxes, and with one
     async with db.system() as conn:
         await conn.execute(MORE_ADS, [world.shop.id, more])
         account = world.accounts["act_1"]
-        changed = await conn.execute(SHOWN_FOR_NOTHING, [world.shop.id, account, since])
-        assert changed.rowcount
-        await rollups.replace_days(conn, world.shop.id, account, [since])
+        for day in days:
+            changed = await conn.execute(SHOWN_FOR_NOTHING, [world.shop.id, account, day])
+            assert changed.rowcount
+        await rollups.replace_days(conn, world.shop.id, account, days)
     levels: tuple[Level, ...] = ("campaign", "adset", "ad")
-    for level, spent_only, sort in product(levels, (True, False), ("spend", "profit", "ctr", "roi", "name")):
-        ask = Ask(
-            level, since, since, statuses=("active", "paused", "other", "archived"), sort=sort, limit=1000
-        )
+    sorts = ("spend", "profit", "ctr", "roi", "name")
+    for level, spent_only, sort, day in product(levels, (True, False), sorts, days):
+        ask = Ask(level, day, day, statuses=("active", "paused", "other", "archived"), sort=sort, limit=1000)
         ask = msgspec.structs.replace(ask, spent_only=spent_only)
         async with db.tenant(world.shop.id) as conn:
             everything = await report(conn, world.shop.id, ask, NOW)
@@ -601,6 +628,24 @@ async def test_facts_are_followed_and_equal_to_their_definition(db: Database):
     assert len(followed) == 160
     assert await sums(db, world.shop.id) == expected_sums(followed)
     assert marks == (0,)
+
+
+async def test_sums_over_more_lengths_come_from_those_that_there_were(db: Database):
+    world = await make_world(db, seed=17)
+    await follow(db)
+    before = await sums(db, world.shop.id), await blocks(db, world.shop.id)
+    migration = (migrations.SQL_FOLDER / "0019_more_blocks.sql").read_text(encoding="utf-8")
+    async with db.system() as conn:
+        for statement in (
+            "DELETE FROM roi_ticket_sums WHERE hours IN (96, 3072)",
+            "DELETE FROM insight_ad_blocks WHERE size = 128",
+            "DELETE FROM insight_blocks WHERE size = 128",
+        ):
+            assert (await conn.execute(statement.encode())).rowcount > 0
+        await conn.execute("DROP INDEX meta_ads_status")
+        await conn.execute(migration.encode())
+
+    assert (await sums(db, world.shop.id), await blocks(db, world.shop.id)) == before
 
 
 async def test_sums_of_tickets_follow_every_change(db: Database):

@@ -14,7 +14,7 @@ from uuid import UUID
 from whatrack.db import Connection
 
 EPOCH = date(2000, 1, 1)
-SIZES = (64, 16, 4)  # days in a block, largest first; each is a multiple of the next
+SIZES = (128, 64, 16, 4)  # days in a block, largest first; each is a multiple of the next
 
 LEVELS = {"account": 0, "campaign": 1, "adset": 2}  # of insight_blocks
 

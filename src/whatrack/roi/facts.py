@@ -30,12 +30,12 @@ FROM ({facts}) AS f CROSS JOIN LATERAL (VALUES
     (true, f.touched_at, f.is_lead::int, f.is_conversation::int, (f.is_conversation AND f.has_clid)::int, (f.qualified_at IS NOT NULL)::int,
         (f.won_at IS NOT NULL)::int, (f.won_at IS NOT NULL AND f.value IS NULL)::int, CASE WHEN f.won_at IS NULL THEN 0 ELSE coalesce(f.value, 0) END)
 ) AS e (by_click, at, leads, conversations, with_clid, qualified, sales, valueless, revenue)
-JOIN (VALUES (0, 1), (1, 24), (1, 384), (2, 384), (2, 1536), (3, 384), (3, 1536), (4, 384), (4, 1536)) AS g (level, hours)
-    ON g.level < 2 OR f.account_ref IS NOT NULL
+JOIN (VALUES (0, 1), (1, 24), (1, 384), (2, 96), (2, 384), (2, 1536), (2, 3072), (3, 96), (3, 384), (3, 1536), (3, 3072),
+    (4, 96), (4, 384), (4, 1536), (4, 3072)) AS g (level, hours) ON g.level < 2 OR f.account_ref IS NOT NULL
 WHERE e.at IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 """
 # level → hours in a block, largest first
-SIZES = {0: (1,), 1: (384, 24), 2: (1536, 384), 3: (1536, 384), 4: (1536, 384)}
+SIZES = {0: (1,), 1: (384, 24), 2: (3072, 1536, 384, 96), 3: (3072, 1536, 384, 96), 4: (3072, 1536, 384, 96)}
 LEVELS = {"account": 1, "campaign": 3, "adset": 4, "ad": 2}
 MOVED: LiteralString = SUMS.format(
     facts="SELECT -1 AS w, old.* FROM old UNION ALL SELECT 1, fresh.* FROM fresh"

@@ -25,9 +25,9 @@ from whatrack.roi.events import (
     keyed,
 )
 from whatrack.roi.sums import (
-    ABROAD,
     ALLOWED,
     ALLOWED_KEYS,
+    CONVERTED,
     DOWN,
     EARNED,
     EVERYTHING,
@@ -36,25 +36,23 @@ from whatrack.roi.sums import (
     OF_AD_BLOCKS,
     OF_AD_DAYS,
     OF_BLOCKS,
-    OF_CATALOG,
+    OF_THAT_AD,
     ORDERS,
-    SPEND_AT_RATE,
     UP,
-    VALUE_AT_RATE,
 )
 
 # A number of the order → how one row of blocks or days has it; x: that row, p: its piece of the period.
 SPENT: dict[str, LiteralString] = {
-    "spend": "p.sign * x.spend::float8", "gross": "p.sign * x.spend::float8 * p.factor", "impressions": "p.sign * x.impressions::float8",
-    "clicks": "p.sign * x.clicks::float8", "link_clicks": "p.sign * x.link_clicks::float8", "meta_conversations": "p.sign * x.conversations::float8",
-    "meta_leads": "p.sign * x.meta_leads::float8", "meta_purchases": "p.sign * x.meta_purchases::float8",
-    "meta_purchase_value": "p.sign * x.meta_purchase_value::float8",
+    "spend": "p.weight * x.spend::float8", "gross": "p.weight * x.spend::float8 * p.factor", "impressions": "p.weight * x.impressions::float8",
+    "clicks": "p.weight * x.clicks::float8", "link_clicks": "p.weight * x.link_clicks::float8", "meta_conversations": "p.weight * x.conversations::float8",
+    "meta_leads": "p.weight * x.meta_leads::float8", "meta_purchases": "p.weight * x.meta_purchases::float8",
+    "meta_purchase_value": "p.weight * x.meta_purchase_value::float8",
 }  # fmt: skip
 MONEY = ("spend", "gross", "meta_purchase_value")
-CONVERTED: dict[str, LiteralString] = {
-    "spend": f"({SPEND_AT_RATE})::float8", "gross": f"({SPEND_AT_RATE})::float8 * p.factor", "impressions": "x.impressions::float8",
-    "clicks": "x.clicks::float8", "link_clicks": "x.link_clicks::float8", "meta_conversations": "x.conversations::float8",
-    "meta_leads": "x.meta_leads::float8", "meta_purchases": "x.meta_purchases::float8", "meta_purchase_value": f"({VALUE_AT_RATE})::float8",
+OF_CONVERTED: dict[str, LiteralString] = {
+    "spend": "x.spend::float8", "gross": "x.spend::float8 * (%(factors)s::float8[])[x.slot + 1]", "impressions": "x.impressions::float8",
+    "clicks": "x.clicks::float8", "link_clicks": "x.link_clicks::float8", "meta_conversations": "x.meta_conversations::float8",
+    "meta_leads": "x.meta_leads::float8", "meta_purchases": "x.meta_purchases::float8", "meta_purchase_value": "x.meta_purchase_value::float8",
 }  # fmt: skip
 # … and how one event has it. kept: what a sale leaves, after what it cost.
 KEPT: LiteralString = (
@@ -92,36 +90,33 @@ PLACES: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(begins)s::timestamptz[], %(ends)s::timestamptz[], %(in_scope)s::bool[]) AS acc (ref, begins, ends, in_scope)
     WHERE in_scope
 )"""
-# found: days of ads with a row. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
-FOUND: LiteralString = "(p.sign * x.days)::float8"
+# In the order in which the sums name them: PostgreSQL would copy each row into that. found: days of ads with a row. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
+FOUND: LiteralString = "p.weight * x.days"
 OF_AD: LiteralString = f"""
-    SELECT x.ad_ref AS key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
+    SELECT x.ad_ref AS key, {{slot}} NULL::float8 AS unrated, {{spent}}, {{found}} AS found, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
     UNION ALL
-    SELECT x.ad_ref, {{spent}}, p.sign::float8, NULL, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.ad_ref, {{slot}} NULL, {{spent}}, p.weight, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
 OF_PARENT: LiteralString = f"""
-    SELECT x.key, {{spent}}, {{found}} AS found, NULL::float8 AS unrated, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.key, {{slot}} NULL::float8 AS unrated, {{spent}}, {{found}} AS found, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
 FROM_ABROAD: LiteralString = f"""
-    SELECT x.ad_ref, {{converted}}, 1::float8 AS found, CASE WHEN r.rate IS NULL THEN x.impressions::float8 END AS unrated, NULL::float8 AS told
-    FROM {ABROAD} {{only}}"""  # noqa: S608 - constants only
-OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="ad.ad_ref")
-PARENTS_ABROAD: LiteralString = f"""
-    SELECT coalesce(m.{{parent}}, ''), {{names}} FROM (SELECT ad_ref, {{added}} FROM ({{abroad}}) AS part GROUP BY 1) AS ad
-    {OF_THAT_AD} {{only}}"""  # noqa: S608 - constants only
+    SELECT {{key}}, {{slot}} x.unrated::float8 AS unrated, {{converted}}, x.days::float8 AS found, NULL::float8 AS told
+    FROM {CONVERTED} {{of_ad}} {{only}}"""  # noqa: S608 - constants only
+# A block lies within the days of every account: it is longer than zones are apart, and read where it lies between all their ends.
 OF_TICKETS: LiteralString = """
-    SELECT e.{{key}}, {told}, NULL, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    SELECT e.{{key}}, NULL, {told}, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
     FROM ({{events}}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
     UNION ALL
-    SELECT s.{{key}}, {blocks}, NULL, NULL, (s.leads + s.qualified + s.sales)::float8
-    {of_blocks} JOIN acc ON acc.ref = s.account_ref AND p.begins >= acc.begins AND p.begins < acc.ends"""
-ADDED: LiteralString = "{numbers}, sum(found) AS found, sum(unrated) AS unrated, sum(told) AS told"
+    SELECT s.{{key}}, NULL, {blocks}, NULL, (s.leads + s.qualified + s.sales)::float8
+    {of_blocks} WHERE {asked}"""
+ADDED: LiteralString = "sum(unrated) AS unrated, {numbers}, sum(found) AS found, sum(told) AS told"
 GROUPED: LiteralString = """
-grouped AS MATERIALIZED (SELECT key, {summed} FROM ({parts}) AS part GROUP BY 1 {having})"""
+grouped AS MATERIALIZED (SELECT key, {summed} FROM {parts} AS part {by} {having})"""
 ANY_ROW: LiteralString = "HAVING sum(found) > 0 OR sum(told) <> 0"
 SPENT_ONLY: LiteralString = (
     "HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(unrated) > 0) OR sum(told) <> 0"
 )
 PAGE: LiteralString = """
-WITH {places}, {allowing} {marked}{events}, {grouped}
+WITH {places}, {marked}{events}, {summed} {grouped}
 SELECT (SELECT count(*) FROM grouped) AS count, ARRAY(SELECT g.key::text FROM grouped g {names}
     ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s) AS keys {totals}
 """
@@ -134,7 +129,7 @@ WITH {} nothing AS (SELECT 1) SELECT count(*), coalesce(array_agg(key)::text, '{
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """What to rank, as sums.Statement has it, as far as it decides which rows there are."""
+    """What to rank, as sums.Statement has it, as far as it decides which rows there are. slots: taxes that hold in the period."""
 
     level: str
     by_click: bool
@@ -142,31 +137,56 @@ class Ranking(msgspec.Struct, frozen=True):
     spent_only: bool
     sort: str
     descending: bool
+    slots: int = 1
 
     def text(self) -> LiteralString:
         """The whole statement."""
         needed = self._needed()
-        grouped = GROUPED.format(
-            summed=ADDED.format(numbers=NEXT.join([_sum(name) for name in needed])),
-            parts=UNION.join([self._spent(needed), self._abroad(needed), self._told(needed)]),
-            having=SPENT_ONLY if self.spent_only else ANY_ROW,
-        )
+        read = [*SPENT_NUMBERS, *needed] if self.filtered else needed
+        read = [*dict.fromkeys(read)]
+        parts = UNION.join([self._spent(read), self._abroad(read), self._told(read)])
         return PAGE.format(
             places=PLACES,
-            allowing=filtered.ALLOWED[self.level] if self.filtered else EVERYTHING,
             marked=MARKED,
             events=self._events() if self.filtered else EVERYTHING,
-            grouped=grouped,
+            summed=self._summed(read, parts) if self.filtered else EVERYTHING,
+            grouped=self._grouped(needed, SUMMED if self.filtered else PART.format(parts)),
             names=NAMES[self.level] if self.sort == "name" else NO_MORE,
             order=RANKED[self.sort],
             direction=DOWN if self.descending else UP,
-            totals=filtered.totals(self.level) if self.filtered else EVERYTHING,
+            totals=self._totals() if self.filtered else EVERYTHING,
         )
+
+    def _summed(self, read: Sequence[str], parts: LiteralString) -> LiteralString:
+        slot, by = (SLOT, BY_SLOT) if self.slots > 1 else (ONE_SLOT, BY_ROW)
+        return filtered.SUMMED.format(slot=slot, sums=_added(read), parts=parts, by=by)
+
+    def _grouped(self, needed: Sequence[str], parts: LiteralString) -> LiteralString:
+        grouped = GROUPED.format(
+            summed=ADDED.format(numbers=NEXT.join([_sum(name) for name in needed])),
+            parts=parts,
+            by=ONE_BY_ONE,
+            having=self._having(),
+        )
+        return _as_summed(grouped) if self._is_summed() else grouped
+
+    def _having(self) -> LiteralString:
+        return SPENT_ONLY if self.spent_only else ANY_ROW
+
+    def _totals(self) -> LiteralString:
+        """Of the rows that there are."""
+        return filtered.TOTALS.format(
+            shown=_as_summed(self._having()) if self._is_summed() else filtered.SHOWN
+        )
+
+    def _is_summed(self) -> bool:
+        """Whether there is one sum of each row before rows are left out."""
+        return self.filtered and self.slots == 1
 
     @property
     def taxed(self) -> bool:
-        """Whether the order depends on the tax, so that the period is to be cut where that changes."""
-        return "gross" in self._needed()
+        """Whether the order or the totals depend on the tax, so that the period is to be cut where that changes."""
+        return self.filtered or "gross" in self._needed()
 
     def _needed(self) -> list[str]:
         return [name for name in (*SPENT, *TOLD) if name == "spend" or f"g.{name}" in WORDS[self.sort]]
@@ -175,36 +195,41 @@ class Ranking(msgspec.Struct, frozen=True):
         of_rows = OF_AD if self.level == "ad" else OF_PARENT
         only = self._only("x.ad_ref" if self.level == "ad" else "x.key")
         found = NOT_IN_IT if self.spent_only else FOUND
-        return of_rows.format(spent=_each(SPENT, needed), found=found, only=only)
+        return of_rows.format(slot=self._slot(OF_PIECE), spent=_each(SPENT, needed), found=found, only=only)
 
     def _only(self, row: LiteralString) -> LiteralString:
-        return filtered.ONLY.format(row=row, among="allowed") if self.filtered else EVERYTHING
+        return filtered.ONLY[self.level].format(row=row) if self.filtered else EVERYTHING
+
+    def _slot(self, slot: LiteralString) -> LiteralString:
+        """A filter's totals are told apart by tax, where there are several."""
+        return slot if self.filtered and self.slots > 1 else EVERYTHING
 
     def _abroad(self, needed: Sequence[str]) -> LiteralString:
-        converted = _each(CONVERTED, needed)
-        if self.level == "ad":
-            return FROM_ABROAD.format(converted=converted, only=self._only("x.ad_ref"))
-        parent = filtered.PARENTS[self.level]
-        return PARENTS_ABROAD.format(
-            parent=parent,
-            names=NEXT.join([NAMED[name] for name in (*needed, *BESIDE)]),
-            added=ADDED.format(numbers=NEXT.join([SUM.format(name=NAMED[name]) for name in needed])),
-            abroad=FROM_ABROAD.format(converted=converted, only=EVERYTHING),
-            only=self._only("coalesce(m." + parent + ", '')"),
+        key = KEYS[self.level]
+        return FROM_ABROAD.format(
+            key=key,
+            slot=self._slot(OF_CONVERTED_ROW),
+            converted=_each(OF_CONVERTED, needed),
+            of_ad=NO_MORE if self.level == "ad" else OF_THAT_AD,
+            only=self._only(key),
         )
 
     def _told(self, needed: Sequence[str]) -> LiteralString:
         if self.filtered:
-            return filtered.TOLD.format(told=_each(TOLD_AT_COST, needed))
+            return filtered.TOLD.format(slot=self._slot(FIRST_SLOT), told=_each(TOLD_AT_COST, needed))
         return OF_TICKETS.format(
             told=_each(TOLD, needed),
             columns=COLUMNS_OF_EVENTS,
             blocks=_each(SUMMED_TOLD, needed),
             of_blocks=BLOCKS,
+            asked=filtered.ASKED,
         ).format(**self._tickets())
 
     def _events(self) -> LiteralString:
-        return filtered.EVENTS.format(**self._tickets())
+        key = EACH_AD if self.level == "ad" else KEY
+        return filtered.EVENTS.format(
+            only_events=self._only(EVENT + key), only_blocks=self._only(BLOCK + key), **self._tickets()
+        )
 
     def _tickets(self) -> dict[str, LiteralString]:
         return {
@@ -219,7 +244,33 @@ RANKED: dict[str, LiteralString] = {name: order.replace(EARNED, "g.earned") for 
 WORDS: dict[str, frozenset[str]] = {
     name: frozenset(re.findall(r"g\.\w+", order)) for name, order in RANKED.items()
 }
+SPENT_NUMBERS = tuple(name for name in SPENT if name != "gross")
+MATERIALIZED: LiteralString = "AS MATERIALIZED"
+IN_PASSING: LiteralString = "AS NOT MATERIALIZED"
 NEXT: LiteralString = ", "
+PART: LiteralString = "({})"
+SUMMED: LiteralString = "summed"
+ONE_BY_ONE: LiteralString = "GROUP BY 1"
+BY_ROW: LiteralString = "1"
+BY_SLOT: LiteralString = "1, 2"
+SLOT: LiteralString = "slot"
+ONE_SLOT: LiteralString = "0"
+FIRST_SLOT: LiteralString = "0,"
+# Where there is one sum of each row already.
+AS_SUMMED: tuple[tuple[LiteralString, LiteralString], ...] = (
+    ("sum(", "("),
+    (ONE_BY_ONE, ""),
+    ("HAVING", "WHERE"),
+)
+OF_PIECE: LiteralString = "p.slot AS slot,"
+OF_CONVERTED_ROW: LiteralString = "x.slot AS slot,"
+KEYS: dict[str, LiteralString] = {
+    "campaign": "coalesce(m.meta_campaign_id, '')",
+    "adset": "coalesce(m.meta_ad_set_id, '')",
+    "ad": "x.ad_ref",
+}
+EVENT: LiteralString = "e."
+BLOCK: LiteralString = "s."
 KEY: LiteralString = "key"
 AS: LiteralString = " AS "
 NAMED: dict[str, LiteralString] = {
@@ -240,6 +291,16 @@ def _each(how: dict[str, LiteralString], needed: Sequence[str]) -> LiteralString
     return NEXT.join([how.get(name, NOT_IN_IT) + AS + NAMED[name] for name in needed])
 
 
+def _as_summed(statement: LiteralString) -> LiteralString:
+    for several, one in AS_SUMMED:
+        statement = statement.replace(several, one)
+    return statement
+
+
+def _added(names: Sequence[str]) -> LiteralString:
+    return ADDED.format(numbers=NEXT.join([SUM.format(name=NAMED[name]) for name in names]))
+
+
 def _sum(name: str) -> LiteralString:
     return (SUM_OF_MONEY if name in MONEY else SUM_OR_0).format(name=NAMED[name])
 
@@ -255,7 +316,7 @@ async def page(
 
 async def keys(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[int, str]:
     """The rows that the filters leave, of every period: how many, and their keys as PostgreSQL writes an array."""
-    statement = ALLOWED_ROWS.format(ALLOWED[ranking.level])
+    statement = ALLOWED_ROWS.format(ALLOWED[ranking.level].replace(MATERIALIZED, IN_PASSING))
     return await (await conn.execute(statement, values)).fetchone() or (0, "{}")
 
 

@@ -55,6 +55,7 @@ class Only(msgspec.Struct, frozen=True):
 
 async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
     """A page of rows in their accounts' days, with everything else in the totals' days."""
+    about = await _converted(conn, about, ask)
     if ask.level == "account":
         found = await _read(conn, about, ask)
         return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found))
@@ -72,6 +73,7 @@ async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
 
 async def sums_of(conn: Connection, about: Scope, ask: Ask) -> Found:
     """Totals and special rows alone, in the totals' days."""
+    about = await _converted(conn, about, ask)
     if not scope.is_filtered(ask):
         return await _of_accounts(conn, about, ask)
     one = msgspec.structs.replace(ask, limit=1, sort="spend")
@@ -87,12 +89,21 @@ async def totals(conn: Connection, about: Scope, ask: Ask) -> Amounts:
     return (await sums_of(conn, about, ask)).whole
 
 
+async def _converted(conn: Connection, about: Scope, ask: Ask) -> Scope:
+    """The same with what accounts in other currencies spent: read once, for every statement that sums it."""
+    if all(account.currency == about.currency for account in about.asked):
+        return about
+    found = await sums.convert(conn, scope.values(about, ask), by_ad=ask.level != "account")
+    return msgspec.structs.replace(about, abroad=found)
+
+
 async def _page(conn: Connection, about: Scope, ask: Ask, only: Only | None) -> tuple[list[str], Found]:
     """The keys of a page's rows, and how many there are; with a filter also the totals, in the totals' days."""
     ranking = _ranking(ask)
     values = scope.values(about, ask, summed=True, taxed=ranking.taxed)
+    ranking = msgspec.structs.replace(ranking, slots=len(values["factors"]))
     if only is not None:
-        values |= {"keys": only.keys, **scope.cut(about, ask)}
+        values |= {"keys": only.keys, **scope.total_days(about, ask)}
     keys, count, found = await ranks.page(conn, ranking, values)
     total = _amounts(about, defaultdict(int) | found, own=True)
     return keys, Found([], {}, total, total, count, int(found.get("unrated", 0)))

@@ -21,6 +21,13 @@ from whatrack.tenants import organizations
 from whatrack.units import minor_digits
 
 RANKS: dict[Status, int] = {"active": 0, "paused": 1, "other": 2, "archived": 3}
+# The words of Meta's for each, as sums.RANK has them; "other" is any other.
+EFFECTIVE: dict[Status, tuple[str, ...]] = {
+    "active": ("ACTIVE",),
+    "paused": ("PAUSED", "CAMPAIGN_PAUSED", "ADSET_PAUSED"),
+    "other": (),
+    "archived": ("ARCHIVED", "DELETED", "NOT_VISIBLE"),
+}
 
 ACCOUNTS: LiteralString = """
 SELECT ref, id, ad_account_id, ad_account_name AS name, currency, timezone_name AS zone, is_active, account_status
@@ -34,6 +41,15 @@ SELECT DISTINCT meta_account_id FROM meta_ads
 WHERE organization_id = %(organization)s AND (meta_campaign_id = ANY(%(campaigns)s) OR (meta_campaign_id IS NULL AND '' = ANY(%(campaigns)s))
     OR meta_ad_set_id = ANY(%(adsets)s) OR (meta_ad_set_id IS NULL AND '' = ANY(%(adsets)s)) OR meta_ad_id = ANY(%(ads)s))
 """
+
+
+NOTHING_CONVERTED = {
+    f"c_{name}": "{}"
+    for name in (
+        "account", "ad", "slot", "days", "spend", "impressions", "unrated", "clicks", "link_clicks", "conversations", "leads",
+        "purchases", "value",
+    )
+}  # fmt: skip
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -58,6 +74,7 @@ class Scope(msgspec.Struct, frozen=True):
     """What a question is about. whole: tickets without an ad of a connected account belong to it.
 
     accounts: all of the organization's, so that an ad of one that is filtered away is not taken for an unconnected one's.
+    abroad: what accounts in other currencies spent in the period, converted once (reading.py), as values of SQL.
     zone: of the totals: the organization's, or the accounts' where they have one and nothing else belongs to it.
     """
 
@@ -69,6 +86,7 @@ class Scope(msgspec.Struct, frozen=True):
     asked: list[Account]
     costs: list[Cost]
     whole: bool
+    abroad: dict[str, str] = {}
 
     @property
     def zones_differ(self) -> bool:
@@ -160,7 +178,6 @@ def values(
     cut = periods.buckets(ask.since, ask.until, {scope.zone, *zones.values()})
     first, last = cut.of_zone[scope.zone]
     digits = minor_digits(scope.currency)
-    campaigns, adsets, ads = parents(ask)
     asked = {account.ref for account in scope.asked}
     sales = _sale_values(scope)
     starts = sales["cost_starts"]
@@ -182,13 +199,10 @@ def values(
         "last_buckets": [cut.of_zone[zones[account.ref]][1] for account in scope.accounts],
         "begins": [spans[zones[account.ref]][0] for account in scope.accounts],
         "ends": [spans[zones[account.ref]][1] for account in scope.accounts],
+        "asked": [*asked],
         "in_scope": [account.ref in asked for account in scope.accounts],
         "digits": [account.digits for account in scope.asked],
-        "text": ask.text.strip() or None,
-        "ranks": [RANKS[status] for status in ask.statuses] or None,
-        "campaigns": campaigns or None,
-        "adsets": adsets or None,
-        "ad_ids": ads or None,
+        **_filter_values(ask),
         "refunds_by_sale": ask.refunds_by_sale,
         "limit": ask.limit,
         "offset": ask.offset,
@@ -198,18 +212,27 @@ def values(
         ),
         "blocks_level": rollups.LEVELS.get(ask.level),
         **_spend_values(scope, ask, scope.asked if spend else [], taxed=taxed),
+        **NOTHING_CONVERTED,
+        **(scope.abroad if spend else {}),
     }
 
 
-def cut(scope: Scope, ask: Ask) -> dict[str, Any]:
-    """What the totals of a filter (filtered.py) want beside: the pieces of the period, cut by tax, and the totals' own days."""
-    pieces = _spend_values(scope, ask, scope.asked, taxed=True)
-    begins, ends = periods.span(ask.since, ask.until, scope.zone)
+def _filter_values(ask: Ask) -> dict[str, Any]:
+    campaigns, adsets, ads = parents(ask)
     return {
-        **{f"cut_{name}": value for name, value in pieces.items() if name[:2] in ("a_", "b_")},
-        "total_begins": begins,
-        "total_ends": ends,
+        "text": ask.text.strip() or None,
+        "ranks": [RANKS[status] for status in ask.statuses] or None,
+        "effective": [word for status in ask.statuses for word in EFFECTIVE[status]],
+        "campaigns": campaigns or None,
+        "adsets": adsets or None,
+        "ad_ids": ads or None,
     }
+
+
+def total_days(scope: Scope, ask: Ask) -> dict[str, Any]:
+    """What the totals of a filter (filtered.py) want beside: their own days."""
+    begins, ends = periods.span(ask.since, ask.until, scope.zone)
+    return {"total_begins": begins, "total_ends": ends}
 
 
 def has_many_zones(scope: Scope, zone: str | None) -> bool:

@@ -22,7 +22,7 @@ from whatrack.roi.events import (
     of_ads,
 )
 
-# p.sign: 1, or −1 for what a larger block has beyond the period.
+# p.sign: 1, or −1 for what a larger block has beyond the period; p.weight: the same in doubles.
 SUMS: LiteralString = """sum({days})::bigint AS days, sum(p.sign * x.spend)::bigint AS spend, sum(p.sign * x.impressions)::bigint AS impressions,
     sum(p.sign * x.clicks)::bigint AS clicks, sum(p.sign * x.link_clicks)::bigint AS link_clicks, sum(p.sign * x.conversations)::bigint AS meta_conversations,
     sum(p.sign * x.meta_leads)::bigint AS meta_leads, sum(p.sign * x.meta_purchases)::bigint AS meta_purchases,
@@ -30,8 +30,8 @@ SUMS: LiteralString = """sum({days})::bigint AS days, sum(p.sign * x.spend)::big
 OF_BLOCK: LiteralString = SUMS.format(days="p.sign * x.days")
 OF_DAY: LiteralString = SUMS.format(days="p.sign")
 # Pieces of the period, each for every account of its group.
-PIECES: LiteralString = """unnest(%(b_group)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_sign)s::int[], %(b_slot)s::int[], %(b_factor)s::float8[])
-        AS p (place, size, first, last, sign, slot, factor)
+PIECES: LiteralString = """unnest(%(b_group)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_sign)s::int[], %(b_sign)s::float8[], %(b_slot)s::int[], %(b_factor)s::float8[])
+        AS p (place, size, first, last, sign, weight, slot, factor)
     JOIN unnest(%(a_account)s::int[], %(a_group)s::int[]) AS a (account_ref, place) USING (place)"""
 OF_BLOCKS: LiteralString = f"""{PIECES}
     JOIN insight_blocks x ON x.organization_id = %(organization)s AND x.level = %(blocks_level)s AND x.account_ref = a.account_ref
@@ -60,33 +60,48 @@ AT_RATE: LiteralString = """CASE WHEN {amount} BETWEEN 0 AND r.most THEN ({amoun
     ELSE round({amount} * r.rate)::bigint END"""
 SPEND_AT_RATE: LiteralString = AT_RATE.format(amount="x.spend")
 VALUE_AT_RATE: LiteralString = AT_RATE.format(amount="x.meta_purchase_value")
-CONVERTED: LiteralString = f"""
-    SELECT x.ad_ref, p.slot, count(*) AS days, sum({SPEND_AT_RATE})::bigint AS spend, sum(x.impressions)::bigint AS impressions,
-        sum(x.clicks)::bigint AS clicks, sum(x.link_clicks)::bigint AS link_clicks, sum(x.conversations)::bigint AS meta_conversations,
-        sum(x.meta_leads)::bigint AS meta_leads, sum(x.meta_purchases)::bigint AS meta_purchases, sum({VALUE_AT_RATE})::bigint AS meta_purchase_value
-    FROM {ABROAD} {{only}} GROUP BY 1, 2"""  # noqa: S608 - constants only
+# Converted once for a question, whatever its statements are: as columns, each written as PostgreSQL writes an array.
+CONVERT: LiteralString = f"""
+SELECT coalesce(array_agg(account_ref)::text, '{{{{}}}}') AS c_account, coalesce(array_agg(ad_ref)::text, '{{{{}}}}') AS c_ad, coalesce(array_agg(slot)::text, '{{{{}}}}') AS c_slot,
+    coalesce(array_agg(days)::text, '{{{{}}}}') AS c_days, coalesce(array_agg(spend)::text, '{{{{}}}}') AS c_spend,
+    coalesce(array_agg(impressions)::text, '{{{{}}}}') AS c_impressions, coalesce(array_agg(unrated)::text, '{{{{}}}}') AS c_unrated,
+    coalesce(array_agg(clicks)::text, '{{{{}}}}') AS c_clicks, coalesce(array_agg(link_clicks)::text, '{{{{}}}}') AS c_link_clicks,
+    coalesce(array_agg(meta_conversations)::text, '{{{{}}}}') AS c_conversations, coalesce(array_agg(meta_leads)::text, '{{{{}}}}') AS c_leads,
+    coalesce(array_agg(meta_purchases)::text, '{{{{}}}}') AS c_purchases, coalesce(array_agg(meta_purchase_value)::text, '{{{{}}}}') AS c_value
+FROM (
+    SELECT p.account_ref, {{ad}} AS ad_ref, p.slot, count(*) AS days, sum({SPEND_AT_RATE})::bigint AS spend, sum(x.impressions)::bigint AS impressions,
+        sum(CASE WHEN r.rate IS NULL THEN x.impressions END)::bigint AS unrated, sum(x.clicks)::bigint AS clicks,
+        sum(x.link_clicks)::bigint AS link_clicks, sum(x.conversations)::bigint AS meta_conversations, sum(x.meta_leads)::bigint AS meta_leads,
+        sum(x.meta_purchases)::bigint AS meta_purchases, sum({VALUE_AT_RATE})::bigint AS meta_purchase_value
+    FROM {ABROAD} GROUP BY 1, 2, 3) AS c"""  # noqa: S608 - constants only
+EACH: LiteralString = "x.ad_ref"
+ANY: LiteralString = "0"
+CONVERTED: LiteralString = """unnest(%(c_account)s::int[], %(c_ad)s::int[], %(c_slot)s::int[], %(c_days)s::bigint[], %(c_spend)s::bigint[], %(c_impressions)s::bigint[],
+        %(c_unrated)s::bigint[], %(c_clicks)s::bigint[], %(c_link_clicks)s::bigint[], %(c_conversations)s::bigint[], %(c_leads)s::bigint[],
+        %(c_purchases)s::bigint[], %(c_value)s::bigint[])
+    AS x (account_ref, ad_ref, slot, days, spend, impressions, unrated, clicks, link_clicks, meta_conversations, meta_leads, meta_purchases, meta_purchase_value)"""
 # Of few ads, looked up one by one: joined, the whole catalog would be read.
-OF_CATALOG: LiteralString = """CROSS JOIN LATERAL (
-        SELECT * FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.ref = {ad} OFFSET 0) AS m"""
-OF_THAT_AD: LiteralString = OF_CATALOG.format(ad="x.ad_ref")
+OF_THAT_AD: LiteralString = """CROSS JOIN LATERAL (
+        SELECT * FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.ref = x.ad_ref OFFSET 0) AS m"""
 ADDED: LiteralString = """sum(x.days)::bigint, sum(x.spend)::bigint, sum(x.impressions)::bigint, sum(x.clicks)::bigint, sum(x.link_clicks)::bigint,
     sum(x.meta_conversations)::bigint, sum(x.meta_leads)::bigint, sum(x.meta_purchases)::bigint, sum(x.meta_purchase_value)::bigint"""
 SPENT_BY_AD: LiteralString = f"""spent AS MATERIALIZED (
     SELECT x.ad_ref AS key, p.slot, {OF_BLOCK} FROM {OF_AD_BLOCKS} {{only}} GROUP BY 1, 2
     UNION ALL
     SELECT x.ad_ref, p.slot, {OF_DAY} FROM {OF_AD_DAYS} {{only}} GROUP BY 1, 2
-    UNION ALL {CONVERTED}
+    UNION ALL
+    SELECT x.ad_ref, x.slot, {ADDED} FROM {CONVERTED} {{only}} GROUP BY 1, 2
 )"""  # noqa: S608 - constants only
 SPENT_BY_PARENT: LiteralString = f"""spent AS MATERIALIZED (
     SELECT x.key, p.slot, {OF_BLOCK} FROM {OF_BLOCKS} {{only_keys}} GROUP BY 1, 2
     UNION ALL
-    SELECT {{key}}, x.slot, {ADDED} FROM ({CONVERTED}) AS x
-    {OF_THAT_AD} GROUP BY 1, 2
+    SELECT {{key}}, x.slot, {ADDED} FROM {CONVERTED}
+    {OF_THAT_AD} {{only}} GROUP BY 1, 2
 )"""  # noqa: S608 - constants only
 SPENT_BY_ACCOUNT: LiteralString = f"""spent AS MATERIALIZED (
     SELECT x.account_ref AS key, p.slot, {OF_BLOCK} FROM {OF_BLOCKS} GROUP BY 1, 2
     UNION ALL
-    {CONVERTED.replace("x.ad_ref", "x.account_ref")}
+    SELECT x.account_ref, x.slot, {ADDED} FROM {CONVERTED} GROUP BY 1, 2
 )"""  # noqa: S608 - constants only
 SPENT: dict[str, LiteralString] = {
     "account": SPENT_BY_ACCOUNT,
@@ -144,6 +159,7 @@ KEYS: dict[str, tuple[LiteralString, LiteralString]] = {
     "adset": ("coalesce(m.meta_ad_set_id, '')", "coalesce(m.meta_ad_set_id, '')"),
     "ad": ("s.ad_ref", "c.ad_ref"),
 }
+# effective: all statuses of the ranks asked for but those of rank 2, which are Meta's every other.
 # Which rows a filter lets through, by what the catalog says today; a text is looked for in names and in Meta's ids. rank: see RANK.
 RANK: LiteralString = """CASE WHEN m.effective_status = 'ACTIVE' THEN 0 WHEN m.effective_status IN ('PAUSED', 'CAMPAIGN_PAUSED', 'ADSET_PAUSED') THEN 1
     WHEN m.effective_status IN ('ARCHIVED', 'DELETED', 'NOT_VISIBLE') THEN 3 ELSE 2 END"""
@@ -153,7 +169,8 @@ ALLOWED_ADS: LiteralString = f"""allowed AS MATERIALIZED (
     AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s) OR (m.meta_ad_set_id IS NULL AND '' = ANY(%(adsets)s)))
     AND (%(ad_ids)s::text[] IS NULL OR m.meta_ad_id = ANY(%(ad_ids)s))
     AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.name, m.meta_ad_id))) > 0)
-    AND (%(ranks)s::int[] IS NULL OR {RANK} = ANY(%(ranks)s))
+    AND (%(ranks)s::int[] IS NULL OR m.effective_status = ANY(%(effective)s)
+         OR (2 = ANY(%(ranks)s) AND {RANK} = 2))
 ), """  # noqa: S608 - constants only
 # Of what several ads have in common: any of their names, and the liveliest status.
 ALLOWED_BY: LiteralString = f"""allowed AS MATERIALIZED (
@@ -348,9 +365,17 @@ DOWN: LiteralString = "DESC"
 
 
 # Sums of an organization's every ad fit in memory, not in the server's default of 4 MB; workers cost more than they save; and
-# how many days, accounts and ads are asked for decides how to read them, so each question is planned anew.
+# how many days, accounts and ads are asked for decides how to read them, so each question is planned anew. It expects few rows
+# of an array's elements and would sort them; many more are there, and hashing them is quicker.
 ROOM: LiteralString = """SELECT set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true),
-    set_config('plan_cache_mode', 'force_custom_plan', true)"""
+    set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_sort', 'off', true)"""
+
+
+async def convert(conn: Connection, values: dict[str, object], *, by_ad: bool) -> dict[str, str]:
+    """What accounts in other currencies spent, at the rate of each day, as values of the statements: by ad, or by account alone."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        statement = CONVERT.format(ad=EACH if by_ad else ANY)
+        return await (await cursor.execute(statement, values)).fetchone() or {}
 
 
 async def read(conn: Connection, statement: Statement, values: dict[str, object]) -> list[Sum]:
