@@ -5,7 +5,7 @@ from alembic import op
 from whatrack.migrations import run_file
 
 revision = "0021"
-down_revision = "0018"
+down_revision = "0019"
 
 
 def upgrade() -> None:
