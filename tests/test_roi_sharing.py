@@ -1,5 +1,6 @@
 """Links for people without an account, the morning's mail, costs and rates as people enter them."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
@@ -269,6 +270,18 @@ async def test_the_first_visits_question_is_asked_until_it_is_answered(
     await send(admin, "/settings/costs/tax", answer="none")
     (rule,) = await rows(db, "SELECT kind, rate, since FROM cost_settings")
     assert (rule["kind"], rule["rate"], rule["since"]) == ("meta_tax", Decimal("0.1215"), date(2026, 1, 1))
+
+
+async def test_an_answer_leads_back_to_the_report_as_it_was_filtered(
+    db: Database, shop: Shop, admin: aiohttp.ClientSession
+):
+    page = await get(admin, "/roi?level=ad&period=7")
+    _head, *forms = page.text.split('action="/settings/costs/tax"')
+    backs = [found[1] for form in forms if (found := re.search(r'name="back" value="([^"]*)"', form))]
+    assert [html.unescape(back) for back in backs] == ["/roi?level=ad&period=7"] * 2
+    answered = await send(admin, "/settings/costs/tax", answer="brazil", back=html.unescape(backs[0]))
+
+    assert (answered.status, answered.headers["Location"]) == (303, "/roi?level=ad&period=7")
 
 
 async def test_no_tax_is_an_answer_too(db: Database, shop: Shop, admin: aiohttp.ClientSession):
