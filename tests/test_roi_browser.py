@@ -470,6 +470,38 @@ async def test_a_phone_shows_four_columns_and_all_of_them_when_asked(earning: Si
     await expect(heads).to_have_count(11)
 
 
+STALE = "() => { document.querySelector('#live .kpi-value').textContent = 'de antes'; }"
+
+
+async def test_the_figures_go_along_while_somebody_only_watches(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning, width=1440)
+    await tab.clock.install()
+    await tab.goto("/roi?level=campaign")
+    first = tab.locator("#live .kpi-value").first
+    now = await first.inner_text()
+    await tab.evaluate(STALE)
+    await tab.clock.fast_forward(21_000)
+    await expect(first).to_have_text(now)
+
+    await tab.locator("button.opener").first.click()
+    await expect(tab.locator("tr[data-depth='1']").first).to_be_visible()
+    await tab.evaluate(STALE)
+    async with tab.expect_response(
+        re.compile("/roi/columns")
+    ):  # the address stays quiet: only this one is heard
+        await tab.clock.fast_forward(61_000)
+        await tab.evaluate("() => fetch('/roi/columns')")
+    await expect(first).to_have_text("de antes")
+    await expect(tab.locator("tr[data-depth='1']").first).to_be_visible()
+
+
+async def test_days_that_are_over_are_left_alone(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning)
+    await tab.goto("/roi?period=yesterday")
+
+    await expect(tab.locator("[data-live]")).to_have_count(0)
+
+
 async def test_on_paper_no_column_is_cut(earning: Site, visit: Visit):
     tab = await visit("owner", site=earning, width=1440)
     await tab.goto("/roi?level=ad")

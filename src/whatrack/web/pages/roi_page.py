@@ -102,6 +102,7 @@ async def built(
         **_table(found, columns, filters, judge, shown, path=path, opens=opens),
         **notes(found, filters, opens=opens),
         "age": _age(found, now),
+        "is_live": ask.until >= current,
         "before": before(ask) if filters.compares else "",
     }
 

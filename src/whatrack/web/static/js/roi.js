@@ -168,6 +168,27 @@ document.addEventListener("click", (event) => event.target.closest("[data-print]
 document.addEventListener("htmx:after:swap", prepare);
 prepare();
 
+// Who only watches sees the figures go along; nothing is swapped under a hand, a note, an opened row or a selection.
+const WATCH_MS = 20000;
+const TOUCHED = '#live [aria-expanded="true"], #live details[open], #live :checked, :popover-open';
+const watches = () =>
+  !document.hidden && !document.querySelector(TOUCHED) && !document.activeElement?.closest("main") && !String(getSelection());
+async function goAlong() {
+  if (!watches()) return;
+  const answer = await fetch(location.href).catch(() => null);
+  if (!answer?.ok || answer.redirected) return;
+  const there = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (!watches()) return;
+  const [left, top] = [...all(".figures-scroll").flatMap((each) => [each.scrollLeft, each.scrollTop]), 0, 0];
+  for (const each of all("[data-live]")) {
+    const next = there.getElementById(each.id);
+    if (next) each.replaceWith(document.importNode(next, true));
+  }
+  document.querySelector(".figures-scroll")?.scrollTo(left, top);
+  prepare();
+}
+if (document.querySelector("[data-live]")) setInterval(goAlong, WATCH_MS);
+
 // A long list of accounts is narrowed to those whose name has what is typed, accents aside.
 const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 document.addEventListener("input", (event) => {
