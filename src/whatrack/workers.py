@@ -111,10 +111,9 @@ class Drain:
         cause = failure.__cause__
         if not isinstance(cause, Exception) or _blames_no_delivery(cause):
             raise failure  # the loop backs off and tries again
-        if isinstance(cause, Overtaken):  # a person changed a ticket meanwhile: the next try sees it
-            self._limit = max(
-                1, len(failure.claimed.rows) // 2
-            )  # fewer at once, or who moves many holds up all
+        # A person changed a ticket meanwhile: the next try sees it. Fewer at once, or who moves many holds up all.
+        if isinstance(cause, Overtaken):
+            self._limit = max(1, len(failure.claimed.rows) // 2)
             return
         # Somebody wrote the same key meanwhile, or removed the stage where tickets started: the next try sees it.
         if isinstance(cause, _OVERTAKEN) and self._conflicts < CONFLICT_RETRIES:
