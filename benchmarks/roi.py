@@ -65,7 +65,7 @@ WHERE account.organization_id = %(organization)s AND account.ref = ANY(%(refs)s)
 AND (d + (ad.place %% %(slots)s) * 7 %% %(life)s) / %(life)s = ad.place / %(slots)s
 ORDER BY account.ref, d, ad.ref
 """
-SMALLEST = rollups.SIZES[-1]
+SMALLEST = min(rollups.STEPS)
 SUM_SMALLEST: LiteralString = f"""
 INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, days, {rollups.COLUMNS})
 SELECT organization_id, account_ref, %(size)s, floor((day - date '2000-01-01')::numeric / %(size)s)::int, ad_ref, count(*), {rollups.SUMS}
@@ -73,8 +73,9 @@ FROM meta_ad_insights_daily WHERE account_ref = ANY(%(refs)s) GROUP BY 1, 2, 3, 
 """
 SUM_LARGER: LiteralString = f"""
 INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, days, {rollups.COLUMNS})
-SELECT organization_id, account_ref, %(size)s, floor(block::numeric / %(parts)s)::int, ad_ref, sum(days), {rollups.SUMS}
-FROM insight_ad_blocks WHERE account_ref = ANY(%(refs)s) AND size = %(part)s GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 3, 4, 5
+SELECT organization_id, account_ref, %(size)s, (block - p.place) / %(ratio)s, ad_ref, sum(days), {rollups.SUMS}
+FROM insight_ad_blocks CROSS JOIN unnest(%(parts)s::int[]) AS p (place)
+WHERE account_ref = ANY(%(refs)s) AND size = %(part)s AND (block - p.place) %% %(ratio)s = 0 GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 3, 4, 5
 """
 SUM_PARENTS: LiteralString = """
 SELECT sum_insight_blocks(%(organization)s, account_ref, array_agg(size), array_agg(block))
@@ -279,8 +280,9 @@ def _alone(
 def _spend(conn: psycopg.Connection, values: dict[str, Any]) -> None:
     conn.execute(AD_DAYS, values)
     conn.execute(SUM_SMALLEST, values | {"size": SMALLEST})
-    for size, smaller in zip(rollups.SIZES[-2::-1], rollups.SIZES[:0:-1], strict=True):
-        conn.execute(SUM_LARGER, values | {"size": size, "part": smaller, "parts": size // smaller})
+    for size in rollups.STEPS:
+        if size > SMALLEST:
+            conn.execute(SUM_LARGER, values | {"size": size, **rollups.parts(size)})
     conn.execute(SUM_PARENTS, values)
 
 

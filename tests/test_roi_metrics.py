@@ -89,8 +89,9 @@ def test_brazil_s_tax_is_a_part_of_the_invoice():
 def test_blocks_are_every_day_once(first: date, length: int):
     begin = rollups.number(first)
     days: Counter[int] = Counter()
-    for size, low, high, sign in rollups.blocks(begin, begin + length):
-        for day in range(low * size, (high + 1) * size):
+    for size, block, sign in rollups.blocks(begin, begin + length):
+        starts = block * rollups.STEPS.get(size, 1)
+        for day in range(starts, starts + size):
             days[day] += sign
 
     assert {day: times for day, times in days.items() if times} == dict.fromkeys(
@@ -102,9 +103,23 @@ def test_blocks_are_every_day_once(first: date, length: int):
 @given(DAYS, st.integers(0, 400))
 def test_few_blocks_make_a_long_period(first: date, length: int):
     begin = rollups.number(first)
-    read = sum(high - low + 1 for _, low, high, _ in rollups.blocks(begin, begin + length))
 
-    assert read <= 9 + length / 64
+    assert len(rollups.blocks(begin, begin + length)) <= 10 + length / 64
+
+
+@given(DAYS, st.integers(28, 33))
+def test_a_month_is_a_block_and_what_it_differs_by(first: date, length: int):
+    begin = rollups.number(first)
+
+    assert len(rollups.blocks(begin, begin + length - 1)) <= 5
+
+
+@given(DAYS, st.sampled_from([*rollups.STEPS]))
+def test_the_blocks_that_have_a_day(day: date, size: int):
+    place, step = rollups.number(day), rollups.STEPS[size]
+    near = range(place // step - size, place // step + size)
+
+    assert [*rollups.having(place, size)] == [n for n in near if n * step <= place < n * step + size]
 
 
 ZONES = ("America/Sao_Paulo", "America/Manaus", "America/Los_Angeles", "Asia/Tokyo", "Asia/Kathmandu", "UTC")

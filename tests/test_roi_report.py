@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import combinations, product
@@ -558,6 +559,16 @@ async def blocks(db: Database, organization: UUID) -> dict[Any, Any]:
     return {tuple(row[:5]): list(row[5:]) for row in rows}
 
 
+def having(day: int, *, days: bool) -> Iterator[tuple[int, int]]:
+    """Every block that this day lies in, and itself."""
+    if days:
+        yield 1, day
+    for size, step in ((4, 4), (32, 4), (128, 32)):
+        for block in range(day // step - size // step, day // step + 1):
+            if block * step <= day < block * step + size:
+                yield size, block
+
+
 async def expected_blocks(db: Database, organization: UUID) -> dict[Any, Any]:
     """The same from the rows of the days, one by one, and from the catalog as it is now."""
     truth = await Truth.of(db, organization)
@@ -567,8 +578,8 @@ async def expected_blocks(db: Database, organization: UUID) -> dict[Any, Any]:
         keys = ("", ad["meta_campaign_id"] or "", ad["meta_ad_set_id"] or "", str(row["ad_ref"]))
         numbers = (1, row["spend"], row["impressions"], row["meta_purchase_value"])
         for level, key in enumerate(keys):
-            for size in rollups.SIZES if level == 3 else (1, *rollups.SIZES):
-                into = found[level, row["account_ref"], size, rollups.number(row["day"]) // size, key]
+            for size, block in having(rollups.number(row["day"]), days=level < 3):
+                into = found[level, row["account_ref"], size, block, key]
                 for place, number in enumerate(numbers):
                     into[place] += number
     return dict(found)
@@ -630,22 +641,33 @@ async def test_facts_are_followed_and_equal_to_their_definition(db: Database):
     assert marks == (0,)
 
 
-async def test_sums_over_more_lengths_come_from_those_that_there_were(db: Database):
+def migration(name: str) -> bytes:
+    return (migrations.SQL_FOLDER / f"{name}.sql").read_bytes()
+
+
+async def test_sums_of_tickets_over_more_lengths_come_from_the_facts(db: Database):
     world = await make_world(db, seed=17)
     await follow(db)
-    before = await sums(db, world.shop.id), await blocks(db, world.shop.id)
-    migration = (migrations.SQL_FOLDER / "0019_more_blocks.sql").read_text(encoding="utf-8")
+    before = await sums(db, world.shop.id)
     async with db.system() as conn:
-        for statement in (
-            "DELETE FROM roi_ticket_sums WHERE hours IN (96, 3072)",
-            "DELETE FROM insight_ad_blocks WHERE size = 128",
-            "DELETE FROM insight_blocks WHERE size = 128",
-        ):
-            assert (await conn.execute(statement.encode())).rowcount > 0
+        deleted = await conn.execute("DELETE FROM roi_ticket_sums WHERE hours IN (96, 3072)")
+        assert deleted.rowcount > 0
         await conn.execute("DROP INDEX meta_ads_status")
-        await conn.execute(migration.encode())
+        await conn.execute(migration("0019_more_blocks"))
 
-    assert (await sums(db, world.shop.id), await blocks(db, world.shop.id)) == before
+    assert await sums(db, world.shop.id) == before
+
+
+async def test_overlapping_blocks_come_from_those_of_four_days(db: Database):
+    world = await make_world(db, seed=17)
+    before = await blocks(db, world.shop.id)
+    async with db.system() as conn:
+        for table in ("insight_ad_blocks", "insight_blocks"):  # as they were: 64 days side by side
+            await conn.execute(f"DELETE FROM {table} WHERE size = 128".encode())
+            await conn.execute(f"UPDATE {table} SET size = 64 WHERE size = 32".encode())
+        await conn.execute(migration("0022_overlapping_blocks"))
+
+    assert await blocks(db, world.shop.id) == before
 
 
 async def test_sums_of_tickets_follow_every_change(db: Database):

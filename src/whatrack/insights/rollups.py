@@ -1,20 +1,24 @@
-"""Sums of the facts, kept equal to them: of ads over aligned blocks of days, and of their accounts, campaigns and ad sets.
+"""Sums of the facts, kept equal to them: of ads over blocks of days, and of their accounts, campaigns and ad sets.
 
-A period is read as whole blocks and single days, added or taken away: thirty days of an ad are some five rows.
+A period is read as few blocks and single days, added or taken away: thirty days of an ad are three to five rows.
 Derived in the transaction that replaces an account's days, from the rows as they then are; nothing is ever added up twice.
 What an ad belongs to is the catalog's to say: where that changes, a trigger derives its account's sums anew in the same transaction.
 """
 
-from collections.abc import Collection, Iterable
+import heapq
+from collections.abc import Collection, Iterator
 from datetime import date, timedelta
-from itertools import product
-from typing import LiteralString
+from functools import lru_cache
+from typing import Any, LiteralString
 from uuid import UUID
 
 from whatrack.db import Connection
 
 EPOCH = date(2000, 1, 1)
-SIZES = (128, 64, 16, 4)  # days in a block, largest first; each is a multiple of the next
+# Days in a block → from one block's begin to the next one's, the shortest first; each is made of those before it. Blocks overlap,
+# so that a month lies close to one of them wherever it begins.
+STEPS = {4: 4, 32: 4, 128: 32}
+LARGEST = max(STEPS)
 
 LEVELS = {"account": 0, "campaign": 1, "adset": 2}  # of insight_blocks
 
@@ -25,7 +29,7 @@ FORGET_BLOCKS: LiteralString = """
 DELETE FROM insight_ad_blocks
 WHERE organization_id = %(organization)s AND account_ref = %(account)s AND size = %(size)s AND block = ANY(%(blocks)s)
 """
-# The smallest blocks come from the days, larger ones from those before them.
+# The smallest blocks come from the days, larger ones from those before them: parts, as their numbers from the block's first one.
 SUM_SMALLEST: LiteralString = f"""
 INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, days, {COLUMNS})
 SELECT organization_id, account_ref, %(size)s, b.block, ad_ref, count(*), {SUMS}
@@ -36,8 +40,8 @@ WHERE organization_id = %(organization)s AND account_ref = %(account)s GROUP BY 
 SUM_LARGER: LiteralString = f"""
 INSERT INTO insight_ad_blocks (organization_id, account_ref, size, block, ad_ref, days, {COLUMNS})
 SELECT organization_id, account_ref, %(size)s, b.block, ad_ref, sum(days), {SUMS}
-FROM unnest(%(blocks)s::int[]) AS b (block) JOIN insight_ad_blocks d
-  ON d.size = %(part)s AND d.block BETWEEN b.block * %(parts)s AND (b.block + 1) * %(parts)s - 1
+FROM unnest(%(blocks)s::int[]) AS b (block) CROSS JOIN unnest(%(parts)s::int[]) AS p (place)
+JOIN insight_ad_blocks d ON d.size = %(part)s AND d.block = b.block * %(ratio)s + p.place
 WHERE organization_id = %(organization)s AND account_ref = %(account)s GROUP BY 1, 2, 4, 5
 """  # noqa: S608 - constants only
 
@@ -61,20 +65,40 @@ async def replace_days(
     if not days:
         return
     values = {"organization": organization_id, "account": account_ref}
-    found = {size: sorted({number(day) // size for day in days}) for size in (1, *reversed(SIZES))}
-    part = 0
-    for size in reversed(SIZES):
-        blocks = {"size": size, "blocks": found[size]}
-        await conn.execute(FORGET_BLOCKS, {**values, **blocks})
-        if part:
-            await conn.execute(SUM_LARGER, {**values, **blocks, "part": part, "parts": size // part})
-        else:
-            await conn.execute(SUM_SMALLEST, {**values, **blocks})
-        part = size
+    numbers = {number(day) for day in days}
+    found = {1: sorted(numbers)}
+    for size in STEPS:
+        found[size] = sorted({block for place in numbers for block in having(place, size)})
+        await _sum_ads(conn, {**values, "size": size, "blocks": found[size]})
     pairs = [(size, block) for size, blocks in found.items() for block in blocks]
     both = {"sizes": [size for size, _ in pairs], "blocks": [block for _, block in pairs]}
     for statement in (LOCK, FORGET_PARENTS, SUM_PARENTS):
         await conn.execute(statement, {**values, **both})
+
+
+async def _sum_ads(conn: Connection, values: dict[str, Any]) -> None:
+    await conn.execute(FORGET_BLOCKS, values)
+    part = parts(values["size"])
+    await conn.execute(SUM_LARGER if part else SUM_SMALLEST, {**values, **part})
+
+
+def parts(size: int) -> dict[str, Any]:
+    """What a block is made of: blocks of which size, ratio of their numbers, and the numbers of its parts; nothing: of days."""
+    part = max((smaller for smaller in STEPS if smaller < size), default=None)
+    if part is None:
+        return {}
+    step = STEPS[part]
+    return {
+        "part": part,
+        "ratio": STEPS[size] // step,
+        "parts": [begin // step for begin in range(0, size, part)],
+    }
+
+
+def having(place: int, size: int) -> range:
+    """The blocks of a size that have this day."""
+    step = STEPS[size]
+    return range(-(-(place - size + 1) // step), place // step + 1)
 
 
 def number(day: date) -> int:
@@ -87,51 +111,39 @@ def day_of(place: int) -> date:
     return EPOCH + timedelta(days=place)
 
 
-Piece = tuple[int, int, int, int]  # size (1: days), first block, last block, 1 or −1 for added or taken away
+Piece = tuple[int, int, int]  # size (1: a day), number of the block, 1 or −1 for added or taken away
 
 
-def blocks(first: int, last: int) -> list[Piece]:
-    """The fewest aligned blocks that make up these days, both included."""
-    begins: dict[int, list[Piece]] = {first: []}
-    ends: dict[int, list[Piece]] = {last + 1: []}
-    found: list[list[Piece]] = []
-    for size, larger in zip((1, *reversed(SIZES)), (*reversed(SIZES), None), strict=True):
-        found += [
-            [*begins[begin], *_between(begin, end, size), *ends[end]] for begin, end in product(begins, ends)
-        ]
-        if larger:
-            begins = _shortest(
-                (edge, [*pieces, *_between(place, edge, size)])
-                for place, pieces in begins.items()
-                for edge in _edges(place, larger)
-            )
-            ends = _shortest(
-                (edge, [*_between(edge, place, size), *pieces])
-                for place, pieces in ends.items()
-                for edge in _edges(place, larger)
-            )
-    return min(found, key=_length)
+@lru_cache(maxsize=1024)
+def blocks(first: int, last: int) -> tuple[Piece, ...]:
+    """The days and blocks that make up these days, both included, with the fewest rows: the shortest way from begin to end.
+
+    A block is taken to have the more rows the longer it is, as ads come and go: one of 128 days twice those of a day.
+    """
+    goal = last + 1
+    reached: dict[int, tuple[int, Piece | None]] = {first: (0, None)}
+    queue = [(0, 0, first)]
+    while queue[0][2] != goal:
+        _, cost, place = heapq.heappop(queue)
+        for edge, piece in _from(place):
+            longer = cost + LARGEST + piece[0]
+            if edge not in reached or longer < reached[edge][0]:
+                reached[edge] = longer, piece
+                # No block of the rest is shorter than the largest one's share of it, so what is nearest by that is looked at first.
+                heapq.heappush(queue, (longer + 2 * abs(goal - edge), longer, edge))
+    return tuple(_back(reached, goal))
 
 
-def _between(begin: int, end: int, size: int) -> list[Piece]:
-    """From one edge to the other, backwards too."""
-    if begin == end:
-        return []
-    low, high = min(begin, end) // size, max(begin, end) // size - 1
-    return [(size, low, high, 1 if begin < end else -1)]
+def _from(place: int) -> Iterator[tuple[int, Piece]]:
+    """Where one day or block leads, forwards or backwards."""
+    for size, step in ((1, 1), *STEPS.items()):
+        if place % step == 0:
+            yield place + size, (size, place // step, 1)
+        if (place - size) % step == 0:
+            yield place - size, (size, (place - size) // step, -1)
 
 
-def _edges(place: int, size: int) -> tuple[int, int]:
-    return place // size * size, -(-place // size) * size
-
-
-def _shortest(ways: Iterable[tuple[int, list[Piece]]]) -> dict[int, list[Piece]]:
-    found: dict[int, list[Piece]] = {}
-    for edge, pieces in ways:
-        if edge not in found or _length(pieces) < _length(found[edge]):
-            found[edge] = pieces
-    return found
-
-
-def _length(pieces: list[Piece]) -> int:
-    return sum(last - first + 1 for _, first, last, _ in pieces)
+def _back(reached: dict[int, tuple[int, Piece | None]], place: int) -> Iterator[Piece]:
+    while piece := reached[place][1]:
+        yield piece
+        place -= piece[0] * piece[2]

@@ -291,7 +291,7 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account], *, taxed:
         "factors": factors,
         **_columns("a", ("account", "group"), ours),
         **_columns("g", ("group", "first", "last", "slot"), spans),
-        **_columns("b", ("group", "size", "first", "last", "sign", "slot", "factor"), pieces),
+        **_columns("b", ("group", "size", "block", "sign", "slot", "factor"), pieces),
         **_columns("f", ("account", "currency", "scale", "first", "last", "slot", "factor"), abroad),
     }
 

@@ -30,19 +30,19 @@ SUMS: LiteralString = """sum({days})::bigint AS days, sum(p.sign * x.spend)::big
 OF_BLOCK: LiteralString = SUMS.format(days="p.sign * x.days")
 OF_DAY: LiteralString = SUMS.format(days="p.sign")
 # Pieces of the period, each for every account of its group.
-PIECES: LiteralString = """unnest(%(b_group)s::int[], %(b_size)s::int[], %(b_first)s::int[], %(b_last)s::int[], %(b_sign)s::int[], %(b_sign)s::float8[], %(b_slot)s::int[], %(b_factor)s::float8[])
-        AS p (place, size, first, last, sign, weight, slot, factor)
+PIECES: LiteralString = """unnest(%(b_group)s::int[], %(b_size)s::int[], %(b_block)s::int[], %(b_sign)s::int[], %(b_sign)s::float8[], %(b_slot)s::int[], %(b_factor)s::float8[])
+        AS p (place, size, block, sign, weight, slot, factor)
     JOIN unnest(%(a_account)s::int[], %(a_group)s::int[]) AS a (account_ref, place) USING (place)"""
 OF_BLOCKS: LiteralString = f"""{PIECES}
     JOIN insight_blocks x ON x.organization_id = %(organization)s AND x.level = %(blocks_level)s AND x.account_ref = a.account_ref
-        AND x.size = p.size AND x.block BETWEEN p.first AND p.last"""
+        AND x.size = p.size AND x.block = p.block"""
 OF_AD_BLOCKS: LiteralString = f"""{PIECES}
     JOIN insight_ad_blocks x ON x.organization_id = %(organization)s AND x.account_ref = a.account_ref AND x.size = p.size
-        AND x.block BETWEEN p.first AND p.last AND p.size > 1"""
+        AND x.block = p.block AND p.size > 1"""
 # One account's days at a time: joined otherwise, all of its days were read for each piece.
 OF_AD_DAYS: LiteralString = f"""{PIECES}
     CROSS JOIN LATERAL (SELECT * FROM meta_ad_insights_daily d WHERE d.organization_id = %(organization)s AND d.account_ref = a.account_ref
-        AND p.size = 1 AND d.day BETWEEN date '2000-01-01' + p.first AND date '2000-01-01' + p.last OFFSET 0) AS x"""  # noqa: S608 - constants only
+        AND p.size = 1 AND d.day = date '2000-01-01' + p.block OFFSET 0) AS x"""  # noqa: S608 - constants only
 # Of accounts in another currency each day of an ad is converted at its own rate, and rounded, so that all sums agree; in whole
 # numbers where these hold the product (times: the rate of minor units, by 10¹¹), which numeric is too slow for.
 ABROAD: LiteralString = """unnest(%(f_account)s::int[], %(f_currency)s::text[], %(f_first)s::date[], %(f_last)s::date[], %(f_slot)s::int[], %(f_factor)s::float8[])
