@@ -11,11 +11,13 @@ import pytest
 from playwright.async_api import Locator, expect
 from playwright.async_api import Page as Tab
 
-from tests.rig import BROWSER, Visit
+from tests.rig import BROWSER, Visit, looks_right
 from tests.roi_site import EARNED, SALES
-from tests.site import Site
+from tests.roi_world import make_world
+from tests.site import Site, make_people
 from whatrack.roi import sharing
 from whatrack.tenants.access import Access
+from whatrack.tenants.organizations import Organization
 from whatrack.web.pages.roi_columns import COLUMNS
 
 pytestmark = BROWSER
@@ -616,3 +618,21 @@ async def test_the_csv_holds_the_page_to_the_cent(earning: Site, visit: Visit):
     parts = [Decimal(line["Faturamento"].replace(",", ".")) for line in lines]
     assert sum(parts[:-1]) == parts[-1] == sum(SALES)
     assert {"Orgânico", "Post"} <= {line["Nome"] for line in lines}
+
+
+async def test_totals_parted_by_zones_lead_to_the_note_that_says_why(earning: Site, visit: Visit):
+    """On a phone, by keyboard: the note is folded away until then."""
+    world = await make_world(earning.db, seed=41)
+    organization = Organization(id=world.shop.id, name="Mundo", slug="mundo-41")
+    abroad = Site(earning.base_url, earning.db, organization, "", await make_people(earning.db, organization))
+    tab = await visit("viewer", site=abroad, width=390)
+    await tab.goto("/roi?level=account&period=custom&since=2026-10-22&until=2026-10-22")
+    note = tab.get_by_text("As contas têm fusos diferentes")
+    await expect(note).to_be_hidden()
+
+    link = tab.get_by_role("link", name="não é a soma")
+    await looks_right(tab)
+    await link.focus()
+    await tab.keyboard.press("Enter")
+
+    await expect(note).to_be_in_viewport()

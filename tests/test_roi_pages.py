@@ -307,6 +307,38 @@ async def test_a_foreign_account_shows_its_own_currency_beside_the_converted(
     assert len(shown) == 3  # the row, the totals, the card
 
 
+ADDED = ("leads", "qualified", "sales", "revenue", "profit")  # of the usual columns, what adds up
+LONG = "period=custom&since=2026-07-01&until=2026-12-31"  # every ticket lies well within, in any zone
+
+
+async def test_totals_that_zones_keep_from_being_the_sum_of_the_rows_say_so_and_no_others(
+    world: World, tab: aiohttp.ClientSession
+):
+    hint = '<a class="link-plain" href="#note-zones_differ">não é a soma'
+    told = []
+    for place in range(14, 23):
+        day = SINCE + timedelta(days=place)
+        query = {"level": "campaign", "since": str(day), "until": str(day)}
+        async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+            answer = await response.json()
+        rows = [*answer["rows"], *answer["special"]]
+        rest = [sum(Decimal(row[name]) for row in rows) - Decimal(answer["totals"][name]) for name in ADDED]
+        differs = any(abs(each) > Decimal("0.1") for each in rest)  # a row's profit is rounded
+        page = await get(tab, f"/roi?period=custom&since={day}&until={day}&spent=0")
+        assert (hint in page.text) is differs, day
+        assert 'id="note-zones_differ"' in page.text
+        told.append(differs)
+    assert {*told} == {True, False}
+
+    one = await get(tab, f"/roi?{PERIOD}&account=act_2")
+    whole = await get(tab, f"/roi?{LONG}")
+    part = await get(tab, f"/roi?{PERIOD}&level=ad&offset=2")
+    alone = await get(tab, f"/roi?{PERIOD}&level=ad&offset=2&account=act_1")
+
+    assert "os fusos diferem" not in one.text + whole.text + alone.text
+    assert 'href="#note-zones_differ">pode não ser a soma' in part.text
+
+
 async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):
     query = {"level": "ad", "since": str(SINCE), "until": str(UNTIL), "ad": "100"}
     async with tab.get("/api/v1/meta-ads/insights", params=query) as response:

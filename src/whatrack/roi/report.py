@@ -68,6 +68,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         freshness=fresh,
         break_even=break_even,
         tax_known=about.tax_known,
+        cuts_apart=about.cuts_apart(ask),
         immature_since=since,
         taken_at=now,
     )

@@ -93,6 +93,12 @@ class Scope(msgspec.Struct, frozen=True):
         """Whether some row's days are not those of the totals."""
         return any(account.zone != self.zone for account in self.asked)
 
+    def cuts_apart(self, ask: Ask) -> bool:
+        """Whether some row's period begins or ends at another instant than that of the totals."""
+        home = periods.span(ask.since, ask.until, self.zone)
+        zones = {account.zone for account in self.asked}
+        return any(periods.span(ask.since, ask.until, zone) != home for zone in zones)
+
     @property
     def tax_known(self) -> bool:
         """Whether somebody said what Meta's invoice has on top."""
