@@ -360,6 +360,16 @@ PARTLY_THERE = {
     "status=gone&status=active": "Não existe aqui: situação gone.",
     "level=city": "O endereço diz level=city, o que não existe: vale o de costume.",
     "basis=day": "O endereço diz basis=day, o que não existe: vale o de costume.",
+    "sort=foo": "O endereço diz sort=foo, o que não existe: vale o de costume.",
+    "offset=x": "O endereço diz offset=x, o que não existe: vale o de costume.",
+    "within=foo:bar": "O endereço diz within=foo:bar, o que não é uma linha: mostramos sem este filtro.",
+    "within=ad:100": "O endereço diz within=ad:100, o que não é uma linha: mostramos sem este filtro.",
+    "within=foo:bar&within=campaign:c1-0": "O endereço diz within=foo:bar, o que não é uma linha: mostramos sem este filtro.",
+}
+DATES = {
+    "since=2026-13-01&until=2026-10-30": "O endereço diz since=2026-13-01, o que não é uma data: mostramos 30/10/2026.",
+    "since=01/10/2026&until=2026-10-30": "O endereço diz since=01/10/2026, o que não é uma data: mostramos 30/10/2026.",
+    "since=2999-10-01&until=2026-10-30": "O endereço diz since=2999-10-01, o que não é uma data: mostramos 30/10/2026.",
 }
 
 
@@ -381,6 +391,21 @@ async def test_beside_what_is_there_the_rest_is_told_in_a_notice(tab: aiohttp.Cl
         page = await get(tab, f"/roi?{PERIOD}&{asked}")
         assert said in page.text
         assert 'class="figures"' in page.text
+        assert ("Dentro de" in page.text) is (
+            "campaign" in asked
+        )  # a chip for what filters, for nothing else
+
+
+async def test_a_date_that_is_none_is_told_beside_the_days_that_are_shown(tab: aiohttp.ClientSession):
+    for path in ("/roi", "/roi/time", "/roi/people", "/roi/reconciliation"):
+        for asked, said in DATES.items():
+            page = await get(tab, f"{path}?period=custom&{asked}")
+            assert page.status == 200
+            assert said in page.text
+            assert href(page.text, "Tirar do filtro") == f"{path}?period=custom&until=2026-10-30"
+    neither = await get(tab, "/roi?period=custom&since=ontem&until=amanhã")
+    assert re.search(r"since=ontem, o que não é uma data: mostramos \d\d/\d\d/2\d{3} – \d", neither.text)
+    assert "until=amanhã, o que não é uma data" in neither.text
 
 
 async def test_no_file_is_made_of_what_is_not_there(tab: aiohttp.ClientSession):
