@@ -297,7 +297,7 @@ def figure_of(name: str, row: Row) -> figures.Cell:
     total = Row(kind="total", id="", name=None, amounts=row.amounts)
     report = Report(
         ask=ask, currency="BRL", rows=[row], special=[], totals=total, previous=None, count=1, notes=frozenset(), freshness=[],
-        break_even=Decimal("1.5"), tax_known=True, immature_since=None, taken_at=datetime(2026, 11, 26, tzinfo=UTC),
+        break_even=Decimal("1.5"), asks_tax=False, immature_since=None, taken_at=datetime(2026, 11, 26, tzinfo=UTC),
     )  # fmt: skip
     return figures.cell(COLUMNS[name], row, report, Judge(Decimal("1.5"), None), "")
 

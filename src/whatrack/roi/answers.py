@@ -82,7 +82,7 @@ class Report(msgspec.Struct, frozen=True):
 
     special: the rows without an ad of a connected account; empty when accounts are filtered. count: rows on all pages.
     break_even, target: ROAS. immature_since: the first day whose clicks may still become sales, by the p75 time to sale.
-    cuts_apart: some row's period begins or ends at another instant than that of the totals, for their zones differ.
+    asks_tax: nobody has said what Meta's invoice has on top, and Brazil's may be. cuts_apart: some row's period begins or ends at another instant than that of the totals, for their zones differ.
     """
 
     ask: Ask
@@ -95,7 +95,7 @@ class Report(msgspec.Struct, frozen=True):
     notes: frozenset[Note]
     freshness: list[Freshness]
     break_even: Decimal | None
-    tax_known: bool
+    asks_tax: bool
     immature_since: date | None
     taken_at: datetime
     cuts_apart: bool = False

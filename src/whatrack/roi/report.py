@@ -67,7 +67,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         notes=_notes(about, ask, now, missing, fresh, immature=since is not None),
         freshness=fresh,
         break_even=break_even,
-        tax_known=about.tax_known,
+        asks_tax=about.asks_tax,
         cuts_apart=about.cuts_apart(ask),
         immature_since=since,
         taken_at=now,

@@ -104,6 +104,16 @@ class Scope(msgspec.Struct, frozen=True):
         """Whether somebody said what Meta's invoice has on top."""
         return any(cost.kind == "meta_tax" for cost in self.costs)
 
+    @property
+    def asks_tax(self) -> bool:
+        """Whether Brazil's tax may be on an invoice here and nobody said so.
+
+        It is on what an account asked about is billed in reais; without any account yet, on what one of the organization's currency
+        would be.
+        """
+        billed = {each.currency for each in self.asked} if self.accounts else {self.currency}
+        return not self.tax_known and cost_rules.REAIS in billed
+
 
 async def load(conn: Connection, organization_id: UUID, ask: Ask) -> Scope:
     """Find what the question is about. Refused (422) for a currency that is not the organization's."""
