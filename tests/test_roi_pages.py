@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any, LiteralString
 
 import aiohttp
 import pytest
@@ -19,7 +20,7 @@ from tests.support import make_shop, sign_in, stranger
 from tests.test_roi_api import tell
 from whatrack.db import Database
 from whatrack.insights import rollups
-from whatrack.roi import sharing
+from whatrack.roi import metrics, sharing
 from whatrack.tenants.access import Access
 from whatrack.web.pages import roi_chips
 
@@ -346,6 +347,65 @@ async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World
 
     assert [each["id"] for each in answer["rows"]] == ["100"]
     assert answer["totals"]["spend"] == answer["rows"][0]["spend"]
+
+
+CAME = """
+INSERT INTO insight_days (organization_id, account_id, day, due_at, fetched_at, answer_hash)
+SELECT organization_id, id, %(day)s, now(), %(at)s::timestamptz, CASE WHEN %(at)s::timestamptz IS NOT NULL THEN ''::bytea END
+FROM meta_ad_accounts WHERE ad_account_id = %(account)s
+ON CONFLICT (organization_id, account_id, day) DO UPDATE SET fetched_at = excluded.fetched_at, answer_hash = excluded.answer_hash
+"""
+
+
+@pytest.mark.parametrize("level", ["account", "campaign", "ad"])
+async def test_what_meta_never_told_of_an_account_is_unknown_and_what_came_without_a_row_is_zero(
+    db: Database, world: World, tab: aiohttp.ClientSession, level: str
+):
+    query = {"level": level, "since": str(SINCE), "until": str(UNTIL)}
+
+    async def told() -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
+        """The rows of act_3, the totals, the notes."""
+        async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+            answer = await response.json()
+        return (
+            [row for row in answer["rows"] if row["account_id"] == "act_3"],
+            answer["totals"],
+            answer["notes"],
+        )
+
+    async def change(statement: LiteralString, **values: object) -> None:
+        async with db.tenant(world.shop.id) as conn:
+            await conn.execute(statement, values)
+
+    for account in ("act_1", "act_2"):
+        await change(CAME, account=account, day=SINCE, at="2026-11-01")
+    async with db.tenant(world.shop.id) as conn:
+        ref = world.accounts["act_3"]
+        await conn.execute("DELETE FROM meta_ad_insights_daily WHERE account_ref = %s", [ref])
+        days = [SINCE + timedelta(days=place) for place in range(30)]
+        await rollups.replace_days(conn, world.shop.id, ref, days)
+        await conn.execute("UPDATE meta_ad_accounts SET is_active = false WHERE ref = %s", [ref])
+
+    off, totals, notes = await told()
+    page = await get(tab, f"/roi?{PERIOD}&level={level}")
+    await change(CAME, account="act_3", day=SINCE, at=None)
+    await change(CAME, account="act_3", day=UNTIL + timedelta(days=1), at="2026-11-01")
+    await change("UPDATE meta_ad_accounts SET is_active = true")
+    due, _totals, _notes = await told()
+    await change(CAME, account="act_3", day=UNTIL, at="2026-11-01")
+    came, same, _notes = await told()
+
+    assert sum(row["leads"] for row in off) > 0
+    for row in (*off, *due):
+        assert {row[name] for name in (*metrics.OF_META, "roas", "cpl", "cpm")} == {None}
+    assert "gaps" in notes
+    assert "Há dias de alguma conta que ainda não vieram da Meta" in page.words
+    first = page.text.partition(off[0]["name"] + "</a>")[2].partition("<td")[2].partition("</td>")[0]
+    assert re.search(r'<span class="figure"[^>]*>—</span>', first)
+    assert {row["spend"] for row in came} == {"0.00"}
+    assert {row["impressions"] for row in came} == {0}
+    assert [row["leads"] for row in off] == [row["leads"] for row in came]
+    assert totals == same
 
 
 NOT_THERE = {

@@ -26,7 +26,7 @@ Note = Literal[
     "tax_off",        # nobody has said yet whether Meta's invoice has tax
     "partial",        # the period has days that Meta may still restate, or that were not fetched whole
     "refunds_by_sale",  # refunds stand on the day of their sale, as was asked, not on their own
-    "gaps",           # the period has account-days that were never fetched whole
+    "gaps",           # account-days never came whole: due ones, or all of an account that is on or has tickets
 ]  # fmt: skip
 
 
@@ -68,13 +68,17 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How current an account's spend is. fetched_at: its last day that came whole; gaps: days of the period that did not."""
+    """How current an account's spend is. fetched_at: its last day that came whole; gaps: days of the period that did not.
+
+    came: whether any day of the period ever did, with delivery or without.
+    """
 
     ad_account_id: str
     name: str
     fetched_at: datetime | None
     gaps: int
     reason: str | None
+    came: bool
 
 
 class Report(msgspec.Struct, frozen=True):
