@@ -497,6 +497,33 @@ async def test_each_cause_leads_to_exactly_its_tickets(
         assert len(shown) == min(50, int(re.sub(r"\D", "", numbers[0]))), name
 
 
+async def test_the_tickets_behind_a_number_come_fifty_a_page_and_lead_back(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    await tell(db, world.shop.id)
+    long = "period=custom&since=2026-08-01&until=2026-11-30"
+    for address, home, label in (
+        (f"/roi/tickets?metric=leads&row=total:&{long}", "/roi", "Voltar ao relatório"),
+        (f"/roi/reconciliation/tickets?side=leads&cause=organic&{long}", "/roi/reconciliation", "Voltar à conciliação"),
+    ):  # fmt: skip
+        first = await get(tab, address)
+        on = re.search(r'href="([^"]+)">Próximos 50<', first.text)
+        none = await get(tab, f"{address}&since=2019-01-01&until=2019-01-02")
+        assert (href(none.text, label) or "").startswith(f"{home}?period=custom&since=2019")
+        assert "Nenhum ticket por trás deste número" in none.words
+        assert bool(on) == ("metric" in address)
+        if on:
+            second = await get(tab, html.unescape(on.group(1)))
+            back = re.search(r'<a [^>]*href="([^"]+)">[^\n]*?Início<', second.text)
+            assert back
+            again = await get(tab, html.unescape(back.group(1)))
+            tickets = [set(re.findall(r'href="/tickets/([0-9a-f-]{36})"', each.text)) for each in (first, second, again)]  # fmt: skip
+            assert len(tickets[0]) == 50
+            assert tickets[1]
+            assert not tickets[0] & tickets[1]
+            assert tickets[2] == tickets[0]
+
+
 async def test_a_reconciliation_of_nothing_leads_to_the_next_step(
     db: Database, world: World, tab: aiohttp.ClientSession, service: str
 ):
