@@ -504,6 +504,20 @@ async def test_days_that_are_over_are_left_alone(earning: Site, visit: Visit):
     await expect(tab.locator("[data-live]")).to_have_count(0)
 
 
+async def test_what_opens_a_row_lights_up_below_a_mouse_and_does_not_stay_lit_after_a_finger(
+    earning: Site, visit: Visit
+):
+    lit = []
+    for touch in (False, True):
+        tab = await visit("viewer", site=earning, width=390, touch=touch)
+        await tab.goto("/roi?level=account")
+        opener = tab.locator(".figures .opener").first
+        await opener.hover()  # a finger leaves it so too
+        lit.append(await opener.evaluate("each => getComputedStyle(each).backgroundColor"))
+
+    assert lit[0] != lit[1] == "rgba(0, 0, 0, 0)"
+
+
 async def test_on_paper_no_column_is_cut(earning: Site, visit: Visit):
     tab = await visit("owner", site=earning, width=1440)
     await tab.goto("/roi?level=ad")
@@ -542,6 +556,11 @@ async def test_on_paper_no_column_is_cut_however_many_were_chosen(earning: Site,
         "() => [...document.querySelectorAll('.figures tfoot td')].map(td => getComputedStyle(td, '::before').content)"
     )
     assert sorted(said) == sorted(f'"{column.title}"' for column in COLUMNS.values())
+    weights = await tab.evaluate(
+        """() => ['.row-name', 'tbody td', 'tbody .figure-note'].map(
+            e => [...document.querySelectorAll(`.figures-many ${e}`)].map(each => getComputedStyle(each).fontWeight))"""
+    )
+    assert [{*each} for each in weights] == [{"600"}, {"400"}, {"400"}]
 
 
 async def test_who_has_a_link_sees_the_report_and_no_phone(earning: Site, visit: Visit):
