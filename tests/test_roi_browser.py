@@ -13,7 +13,7 @@ from playwright.async_api import Page as Tab
 
 from tests.rig import BROWSER, Visit, looks_right
 from tests.roi_site import EARNED, SALES
-from tests.roi_world import make_world
+from tests.roi_world import World, make_world
 from tests.site import Site, make_people
 from whatrack.roi import sharing
 from whatrack.tenants.access import Access
@@ -639,11 +639,35 @@ async def test_the_csv_holds_the_page_to_the_cent(earning: Site, visit: Visit):
     assert {"Orgânico", "Post"} <= {line["Nome"] for line in lines}
 
 
+async def of_world(earning: Site, seed: int) -> tuple[World, Site]:
+    """A simulated shop at the same service, with people."""
+    world = await make_world(earning.db, seed=seed)
+    organization = Organization(id=world.shop.id, name="Mundo", slug=f"mundo-{seed}")
+    people = await make_people(earning.db, organization)
+    return world, Site(earning.base_url, earning.db, organization, "", people)
+
+
+async def test_chips_of_one_long_name_keep_in_sight_what_tells_them_apart(earning: Site, visit: Visit):
+    world, abroad = await of_world(earning, seed=42)
+    async with earning.db.tenant(world.shop.id) as conn:
+        name = "Mensagens para o WhatsApp · quem viu o vídeo e não comprou · São Paulo, Rio e Minas"
+        await conn.execute("UPDATE meta_ads SET meta_campaign_name = %s", [name])
+    tab = await visit("viewer", site=abroad, width=390)
+    await tab.goto("/roi?level=ad&within=campaign:c1-0&within=campaign:c2-0")
+
+    chips = tab.locator(".chip")
+    await expect(chips).to_have_count(2)
+    seen = [await each.inner_text() for each in await chips.locator(".chip-apart").all()]
+    assert [text.strip() for text in seen] == ["· Conta act_1", "· Conta act_2"]
+    cut = "all => all.map(each => each.scrollWidth > each.clientWidth)"
+    assert await chips.locator(".chip-apart").evaluate_all(cut) == [False, False]
+    assert await chips.locator(".clip").evaluate_all(cut) == [True, True]
+    await looks_right(tab)
+
+
 async def test_totals_parted_by_zones_lead_to_the_note_that_says_why(earning: Site, visit: Visit):
     """On a phone, by keyboard: the note is folded away until then."""
-    world = await make_world(earning.db, seed=41)
-    organization = Organization(id=world.shop.id, name="Mundo", slug="mundo-41")
-    abroad = Site(earning.base_url, earning.db, organization, "", await make_people(earning.db, organization))
+    _world, abroad = await of_world(earning, seed=41)
     tab = await visit("viewer", site=abroad, width=390)
     await tab.goto("/roi?level=account&period=custom&since=2026-10-22&until=2026-10-22")
     note = tab.get_by_text("As contas têm fusos diferentes")
