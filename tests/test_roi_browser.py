@@ -110,6 +110,27 @@ def _signed(text: str) -> int:
     return int(text.strip().replace("−", "-").replace(".", "").replace("+", ""))
 
 
+async def test_a_comparison_with_meta_is_in_line_on_a_phone(earning: Site, visit: Visit):
+    tab = await visit("viewer", site=earning, width=390)
+    await tab.goto("/roi/reconciliation")
+    sales = tab.get_by_role("region", name="Vendas")
+    title, row = sales.get_by_role("heading"), sales.locator("tbody tr th").first
+    both = sales.locator(".row > p")
+
+    left = [await each.evaluate("each => each.getBoundingClientRect().left") for each in (title, both.first, row)]  # fmt: skip
+    assert len({*left}) == 1
+    above = await title.evaluate("each => each.getBoundingClientRect().bottom")
+    tops = await both.evaluate_all("all => all.map(each => each.getBoundingClientRect().top)")
+    assert len(tops) == 2
+    assert min(tops) >= above
+
+    await tab.goto("/roi/days")
+    inset = await tab.locator(".panel-flush tbody th").first.evaluate(
+        "each => each.getBoundingClientRect().left - each.closest('.panel').getBoundingClientRect().left"
+    )
+    assert inset == 17  # the panel's padding, and its border
+
+
 @pytest.mark.parametrize("width", SIZES)
 async def test_which_tickets_made_this_revenue(earning: Site, visit: Visit, width: int):
     tab = await visit("owner", site=earning, width=width)

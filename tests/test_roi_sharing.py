@@ -106,6 +106,17 @@ async def test_a_reader_of_a_link_cannot_widen_what_it_shows(db: Database, shop:
     assert 'aria-current="true">Anúncios' in page.text
 
 
+async def test_the_page_of_links_writes_days_as_people_read_them(
+    db: Database, shop: Shop, admin: aiohttp.ClientSession
+):
+    await make_link(db, shop, "period=custom&since=2026-10-01&until=2026-10-30&q=frio")
+    page = await get(admin, "/roi/share?period=custom&since=2026-09-01&until=2026-09-01")
+
+    assert "01/10/2026 – 30/10/2026 · com filtros" in page.words
+    assert re.search(r'<p class="muted num">01/09/2026\s*</p>', page.text)
+    assert "2026-10-01" not in page.words
+
+
 async def test_a_viewer_makes_no_links(db: Database, shop: Shop):
     with pytest.raises(Forbidden):
         await make_link(db, shop, role="viewer")
