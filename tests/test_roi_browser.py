@@ -130,6 +130,11 @@ async def test_a_comparison_with_meta_is_in_line_on_a_phone(earning: Site, visit
     )
     assert inset == 17  # the panel's padding, and its border
 
+    await tab.goto("/roi/reconciliation?period=custom&since=2019-10-01&until=2019-10-30")
+    icon = await tab.locator(".empty > .icon").bounding_box()
+    assert icon
+    assert icon["width"] == icon["height"] == 32
+
 
 @pytest.mark.parametrize("width", SIZES)
 async def test_which_tickets_made_this_revenue(earning: Site, visit: Visit, width: int):
