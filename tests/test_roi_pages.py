@@ -388,6 +388,8 @@ async def test_what_meta_never_told_of_an_account_is_unknown_and_what_came_witho
         await conn.execute("UPDATE meta_ad_accounts SET is_active = false WHERE ref = %s", [ref])
 
     off, totals, notes = await told()
+    async with tab.get("/api/v1/meta-ads/insights", params={**query, "sort": "spend", "order": "asc"}) as response:  # fmt: skip
+        order = [row["spend"] is None for row in (await response.json())["rows"]]
     page = await get(tab, f"/roi?{PERIOD}&level={level}")
     await change(CAME, account="act_3", day=SINCE, at=None)
     await change(CAME, account="act_3", day=UNTIL + timedelta(days=1), at="2026-11-01")
@@ -399,6 +401,8 @@ async def test_what_meta_never_told_of_an_account_is_unknown_and_what_came_witho
     assert sum(row["leads"] for row in off) > 0
     for row in (*off, *due):
         assert {row[name] for name in (*metrics.OF_META, "roas", "cpl", "cpm")} == {None}
+    assert order == sorted(order)
+    assert len({*order}) == 2
     assert "gaps" in notes
     assert "Há dias de alguma conta que ainda não vieram da Meta" in page.words
     first = page.text.partition(off[0]["name"] + "</a>")[2].partition("<td")[2].partition("</td>")[0]

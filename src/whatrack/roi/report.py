@@ -56,7 +56,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
     fresh = await named.freshness(conn, about, ask)
     came = {each.ad_account_id for each in fresh if each.came}
-    told = [_told(row, came) for row in await _rows(conn, about, ask, found, missing)]
+    told = _unknown_last(ask, [_told(row, came) for row in await _rows(conn, about, ask, found, missing)])
     since = await _immature_since(conn, about, ask, now) if ask.basis == "click" else None
     break_even = _break_even(about, ask, totals)
     answer = Report(
@@ -179,6 +179,13 @@ def _told(row: Row, came: Set[str]) -> Row:
     return msgspec.structs.replace(
         row, amounts=msgspec.structs.replace(row.amounts, **unknown), own_spend=None
     )
+
+
+def _unknown_last(ask: Ask, rows: list[Row]) -> list[Row]:
+    """The rows of a page in their order, those last of which the number that they are sorted by is not known."""
+    if ask.sort == "name":
+        return rows
+    return sorted(rows, key=lambda row: metrics.value(row.amounts, ask.sort) is None)
 
 
 def _has_gaps(about: Scope, rows: Sequence[Row], fresh: Sequence[Freshness], came: Set[str]) -> bool:
