@@ -161,7 +161,11 @@ PAGES = (
     Page("roi-people", "/roi/people", earns=True),
     Page("roi-reconciliation", "/roi/reconciliation", earns=True),
     Page("roi-cause", "/roi/reconciliation/tickets?side=sales&cause=organic", earns=True),
-    Page("roi-reconciliation-none", "/roi/reconciliation?period=today"),
+    Page(
+        "roi-reconciliation-none",
+        "/roi/reconciliation?period=custom&since=2019-10-01&until=2019-10-30",
+        earns=True,
+    ),
     Page("roi-days", "/roi/days", earns=True),
     Page("roi-account-days", "/roi/days/{roi_account}?period=7", earns=True),
     Page("roi-share", "/roi/share?level=ad", earns=True),

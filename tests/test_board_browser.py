@@ -44,6 +44,17 @@ async def drag(tab: Page, source: Locator, target: Locator) -> None:
     await tab.mouse.up()
 
 
+async def win_for_what_is_no_amount(tab: Page, name: str) -> Locator:
+    """Move to Ganho, type what cannot be read and save: the dialog, which says so beside the field."""
+    await tab.get_by_role("button", name=f"Mover {name}").click()
+    await tab.get_by_role("button", name="Ganho").click()
+    dialog = tab.get_by_role("dialog", name=f"{name} → Ganho")
+    await dialog.get_by_label("Valor da venda").fill("1,234.56")
+    await dialog.get_by_role("button", name="Salvar").click()
+    await expect(dialog.get_by_text("Escreva o valor como 1.234,56.")).to_be_visible()
+    return dialog
+
+
 async def test_a_card_is_dragged_to_another_column_and_the_move_undone(site: Site, visit: Visit):
     own = await own_site(site)
     tab = await visit("agent", site=own)
@@ -110,12 +121,7 @@ async def test_a_win_asks_in_a_dialog_refuses_beside_the_field_and_keeps_what_wa
     tab = await visit("agent", site=own)
     await tab.goto("/tickets")
 
-    await tab.get_by_role("button", name="Mover Carla Dias").click()
-    await tab.get_by_role("button", name="Ganho").click()
-    dialog = tab.get_by_role("dialog", name="Carla Dias → Ganho")
-    await dialog.get_by_label("Valor da venda").fill("1,234.56")
-    await dialog.get_by_role("button", name="Salvar").click()
-    await expect(dialog.get_by_text("Escreva o valor como 1.234,56.")).to_be_visible()
+    dialog = await win_for_what_is_no_amount(tab, "Carla Dias")
     await expect(dialog.get_by_label("Valor da venda")).to_have_value("1,234.56")
     await dialog.get_by_label("Valor da venda").fill("1.234,56")
     await tab.keyboard.press("Enter")
@@ -260,12 +266,7 @@ async def test_a_move_on_a_tickets_own_page_looks_for_no_board(site: Site, visit
     await tab.goto("/tickets")
     await card(tab, "Carla Dias").get_by_role("link").click()
 
-    await tab.get_by_role("button", name="Mover Carla Dias").click()
-    await tab.get_by_role("button", name="Ganho").click()
-    dialog = tab.get_by_role("dialog", name="Carla Dias → Ganho")
-    await dialog.get_by_label("Valor da venda").fill("1,234.56")
-    await dialog.get_by_role("button", name="Salvar").click()
-    await expect(dialog.get_by_text("Escreva o valor como 1.234,56.")).to_be_visible()
+    dialog = await win_for_what_is_no_amount(tab, "Carla Dias")
     await dialog.get_by_label("Valor da venda").fill("1.234,56")
     await dialog.get_by_role("button", name="Salvar").click()
     await expect(tab.get_by_role("heading", name="Ganho")).to_be_visible()

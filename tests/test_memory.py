@@ -1,13 +1,17 @@
 """Bodies as large as the intake takes do not stay in the memory of `whatrack serve`."""
 
 import asyncio
+import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import LiteralString
 
 import aiohttp
 import pytest
 from benchmarks.processes import memory_mb
+from psycopg import OperationalError
+from psycopg.errors import UndefinedTable
 from typing_extensions import override
 
 from tests import test_durability
@@ -76,6 +80,35 @@ async def test_a_connection_that_carried_much_is_not_used_again(db: Database):
         async with db.system() as conn:
             db.carried(conn, size)
         assert conn.closed is not again
+
+
+async def test_the_log_tells_of_a_connection_that_was_lost_and_not_of_one_given_up_on_purpose(
+    db: Database, caplog: pytest.LogCaptureFixture
+):
+    def warned() -> list[str]:
+        found = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+        caplog.clear()
+        return found
+
+    async def carries(statement: LiteralString) -> Connection:
+        async with db.system() as conn:
+            db.carried(conn, MUCH_BYTES + 1)
+            with suppress(UndefinedTable):
+                await conn.execute(statement)
+        return conn
+
+    async def loses() -> None:
+        async with db.system() as conn, db.autocommit() as killer:
+            await killer.execute("SELECT pg_terminate_backend(%s)", [conn.info.backend_pid])
+            await conn.execute("SELECT 1")
+
+    with caplog.at_level(logging.INFO, "psycopg.pool"):
+        for statement in ("SELECT 1", "SELECT FROM nothing"):
+            assert (await carries(statement)).closed
+            assert warned() == []
+        with pytest.raises(OperationalError):
+            await loses()
+        assert [text.partition(":")[0] for text in warned()] == ["discarding closed connection"]
 
 
 class Told(Database):

@@ -11,11 +11,13 @@ import pytest
 from playwright.async_api import Locator, expect
 from playwright.async_api import Page as Tab
 
-from tests.rig import BROWSER, Visit
+from tests.rig import BROWSER, Visit, looks_right
 from tests.roi_site import EARNED, SALES
-from tests.site import Site
+from tests.roi_world import World, make_world
+from tests.site import Site, make_people
 from whatrack.roi import sharing
 from whatrack.tenants.access import Access
+from whatrack.tenants.organizations import Organization
 from whatrack.web.pages.roi_columns import COLUMNS
 
 pytestmark = BROWSER
@@ -106,6 +108,32 @@ async def test_why_meta_says_another_number(earning: Site, visit: Visit, width: 
 def _signed(text: str) -> int:
     """−3 and +3 as the page writes them."""
     return int(text.strip().replace("−", "-").replace(".", "").replace("+", ""))
+
+
+async def test_a_comparison_with_meta_is_in_line_on_a_phone(earning: Site, visit: Visit):
+    tab = await visit("viewer", site=earning, width=390)
+    await tab.goto("/roi/reconciliation")
+    sales = tab.get_by_role("region", name="Vendas")
+    title, row = sales.get_by_role("heading"), sales.locator("tbody tr th").first
+    both = sales.locator(".row > p")
+
+    left = [await each.evaluate("each => each.getBoundingClientRect().left") for each in (title, both.first, row)]  # fmt: skip
+    assert len({*left}) == 1
+    above = await title.evaluate("each => each.getBoundingClientRect().bottom")
+    tops = await both.evaluate_all("all => all.map(each => each.getBoundingClientRect().top)")
+    assert len(tops) == 2
+    assert min(tops) >= above
+
+    await tab.goto("/roi/days")
+    inset = await tab.locator(".panel-flush tbody th").first.evaluate(
+        "each => each.getBoundingClientRect().left - each.closest('.panel').getBoundingClientRect().left"
+    )
+    assert inset == 17  # the panel's padding, and its border
+
+    await tab.goto("/roi/reconciliation?period=custom&since=2019-10-01&until=2019-10-30")
+    icon = await tab.locator(".empty > .icon").bounding_box()
+    assert icon
+    assert icon["width"] == icon["height"] == 32
 
 
 @pytest.mark.parametrize("width", SIZES)
@@ -502,6 +530,20 @@ async def test_days_that_are_over_are_left_alone(earning: Site, visit: Visit):
     await expect(tab.locator("[data-live]")).to_have_count(0)
 
 
+async def test_what_opens_a_row_lights_up_below_a_mouse_and_does_not_stay_lit_after_a_finger(
+    earning: Site, visit: Visit
+):
+    lit = []
+    for touch in (False, True):
+        tab = await visit("viewer", site=earning, width=390, touch=touch)
+        await tab.goto("/roi?level=account")
+        opener = tab.locator(".figures .opener").first
+        await opener.hover()  # a finger leaves it so too
+        lit.append(await opener.evaluate("each => getComputedStyle(each).backgroundColor"))
+
+    assert lit[0] != lit[1] == "rgba(0, 0, 0, 0)"
+
+
 async def test_on_paper_no_column_is_cut(earning: Site, visit: Visit):
     tab = await visit("owner", site=earning, width=1440)
     await tab.goto("/roi?level=ad")
@@ -540,6 +582,11 @@ async def test_on_paper_no_column_is_cut_however_many_were_chosen(earning: Site,
         "() => [...document.querySelectorAll('.figures tfoot td')].map(td => getComputedStyle(td, '::before').content)"
     )
     assert sorted(said) == sorted(f'"{column.title}"' for column in COLUMNS.values())
+    weights = await tab.evaluate(
+        """() => ['.row-name', 'tbody td', 'tbody .figure-note'].map(
+            e => [...document.querySelectorAll(`.figures-many ${e}`)].map(each => getComputedStyle(each).fontWeight))"""
+    )
+    assert [{*each} for each in weights] == [{"600"}, {"400"}, {"400"}]
 
 
 async def test_who_has_a_link_sees_the_report_and_no_phone(earning: Site, visit: Visit):
@@ -616,3 +663,45 @@ async def test_the_csv_holds_the_page_to_the_cent(earning: Site, visit: Visit):
     parts = [Decimal(line["Faturamento"].replace(",", ".")) for line in lines]
     assert sum(parts[:-1]) == parts[-1] == sum(SALES)
     assert {"Orgânico", "Post"} <= {line["Nome"] for line in lines}
+
+
+async def of_world(earning: Site, seed: int) -> tuple[World, Site]:
+    """A simulated shop at the same service, with people."""
+    world = await make_world(earning.db, seed=seed)
+    organization = Organization(id=world.shop.id, name="Mundo", slug=f"mundo-{seed}")
+    people = await make_people(earning.db, organization)
+    return world, Site(earning.base_url, earning.db, organization, "", people)
+
+
+async def test_chips_of_one_long_name_keep_in_sight_what_tells_them_apart(earning: Site, visit: Visit):
+    world, abroad = await of_world(earning, seed=42)
+    async with earning.db.tenant(world.shop.id) as conn:
+        name = "Mensagens para o WhatsApp · quem viu o vídeo e não comprou · São Paulo, Rio e Minas"
+        await conn.execute("UPDATE meta_ads SET meta_campaign_name = %s", [name])
+    tab = await visit("viewer", site=abroad, width=390)
+    await tab.goto("/roi?level=ad&within=campaign:c1-0&within=campaign:c2-0")
+
+    chips = tab.locator(".chip")
+    await expect(chips).to_have_count(2)
+    seen = [await each.inner_text() for each in await chips.locator(".chip-apart").all()]
+    assert [text.strip() for text in seen] == ["· Conta act_1", "· Conta act_2"]
+    cut = "all => all.map(each => each.scrollWidth > each.clientWidth)"
+    assert await chips.locator(".chip-apart").evaluate_all(cut) == [False, False]
+    assert await chips.locator(".clip").evaluate_all(cut) == [True, True]
+    await looks_right(tab)
+
+
+async def test_totals_parted_by_zones_lead_to_the_note_that_says_why(earning: Site, visit: Visit):
+    """On a phone, by keyboard: the note is folded away until then."""
+    _world, abroad = await of_world(earning, seed=41)
+    tab = await visit("viewer", site=abroad, width=390)
+    await tab.goto("/roi?level=account&period=custom&since=2026-10-22&until=2026-10-22")
+    note = tab.get_by_text("As contas têm fusos diferentes")
+    await expect(note).to_be_hidden()
+
+    link = tab.get_by_role("link", name="não é a soma")
+    await looks_right(tab)
+    await link.focus()
+    await tab.keyboard.press("Enter")
+
+    await expect(note).to_be_in_viewport()

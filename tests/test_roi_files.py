@@ -58,7 +58,7 @@ def answer() -> Report:
     return Report(
         ask=Ask(level="ad", since=date(2026, 10, 1), until=date(2026, 10, 30)), currency="BRL", rows=rows,
         special=[Row(kind, "", None, Amounts()) for kind in SPECIAL], totals=Row("total", "", "Total", AMOUNTS), previous=None,
-        count=len(rows), notes=frozenset(), freshness=[], break_even=None, tax_known=True, immature_since=None,
+        count=len(rows), notes=frozenset(), freshness=[], break_even=None, asks_tax=False, immature_since=None,
         taken_at=datetime(2026, 11, 1, tzinfo=UTC),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any, LiteralString
 
 import aiohttp
 import pytest
@@ -19,7 +20,7 @@ from tests.support import make_shop, sign_in, stranger
 from tests.test_roi_api import tell
 from whatrack.db import Database
 from whatrack.insights import rollups
-from whatrack.roi import sharing
+from whatrack.roi import metrics, sharing
 from whatrack.tenants.access import Access
 from whatrack.web.pages import roi_chips
 
@@ -157,7 +158,8 @@ async def test_chips_of_rows_with_one_name_are_told_apart_by_account_or_by_id(
 
     for address in (f"/roi?level=ad&{PERIOD}&{campaigns}&{adsets}", f"{path}?level=ad&{campaigns}&{adsets}"):
         page = await get(tab, address)
-        told = re.findall(r'<a class="chip"[^>]*><span class="clip">([^<]+)<', page.text)
+        chips = re.findall(r'<a class="chip"[^>]*><span class="clip">([^<]+)</span>(?:<span class="chip-apart">([^<]+)<)?', page.text)  # fmt: skip
+        told = ["".join(each) for each in chips]
         wanted = [
             "Mensagens · Conta act_1",
             "Mensagens · Conta act_2",
@@ -307,6 +309,38 @@ async def test_a_foreign_account_shows_its_own_currency_beside_the_converted(
     assert len(shown) == 3  # the row, the totals, the card
 
 
+ADDED = ("leads", "qualified", "sales", "revenue", "profit")  # of the usual columns, what adds up
+LONG = "period=custom&since=2026-07-01&until=2026-12-31"  # every ticket lies well within, in any zone
+
+
+async def test_totals_that_zones_keep_from_being_the_sum_of_the_rows_say_so_and_no_others(
+    world: World, tab: aiohttp.ClientSession
+):
+    hint = '<a class="link-plain" href="#note-zones_differ">não é a soma'
+    told = []
+    for place in range(14, 23):
+        day = SINCE + timedelta(days=place)
+        query = {"level": "campaign", "since": str(day), "until": str(day)}
+        async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+            answer = await response.json()
+        rows = [*answer["rows"], *answer["special"]]
+        rest = [sum(Decimal(row[name]) for row in rows) - Decimal(answer["totals"][name]) for name in ADDED]
+        differs = any(abs(each) > Decimal("0.1") for each in rest)  # a row's profit is rounded
+        page = await get(tab, f"/roi?period=custom&since={day}&until={day}&spent=0")
+        assert (hint in page.text) is differs, day
+        assert 'id="note-zones_differ"' in page.text
+        told.append(differs)
+    assert {*told} == {True, False}
+
+    one = await get(tab, f"/roi?{PERIOD}&account=act_2")
+    whole = await get(tab, f"/roi?{LONG}")
+    part = await get(tab, f"/roi?{PERIOD}&level=ad&offset=2")
+    alone = await get(tab, f"/roi?{PERIOD}&level=ad&offset=2&account=act_1")
+
+    assert "os fusos diferem" not in one.text + whole.text + alone.text
+    assert 'href="#note-zones_differ">pode não ser a soma' in part.text
+
+
 async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World, tab: aiohttp.ClientSession):
     query = {"level": "ad", "since": str(SINCE), "until": str(UNTIL), "ad": "100"}
     async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
@@ -314,6 +348,69 @@ async def test_the_api_answers_one_ad_by_its_whole_id(db: Database, world: World
 
     assert [each["id"] for each in answer["rows"]] == ["100"]
     assert answer["totals"]["spend"] == answer["rows"][0]["spend"]
+
+
+CAME = """
+INSERT INTO insight_days (organization_id, account_id, day, due_at, fetched_at, answer_hash)
+SELECT organization_id, id, %(day)s, now(), %(at)s::timestamptz, CASE WHEN %(at)s::timestamptz IS NOT NULL THEN ''::bytea END
+FROM meta_ad_accounts WHERE ad_account_id = %(account)s
+ON CONFLICT (organization_id, account_id, day) DO UPDATE SET fetched_at = excluded.fetched_at, answer_hash = excluded.answer_hash
+"""
+
+
+@pytest.mark.parametrize("level", ["account", "campaign", "ad"])
+async def test_what_meta_never_told_of_an_account_is_unknown_and_what_came_without_a_row_is_zero(
+    db: Database, world: World, tab: aiohttp.ClientSession, level: str
+):
+    query = {"level": level, "since": str(SINCE), "until": str(UNTIL)}
+
+    async def told() -> tuple[list[dict[str, Any]], dict[str, Any], list[str]]:
+        """The rows of act_3, the totals, the notes."""
+        async with tab.get("/api/v1/meta-ads/insights", params=query) as response:
+            answer = await response.json()
+        return (
+            [row for row in answer["rows"] if row["account_id"] == "act_3"],
+            answer["totals"],
+            answer["notes"],
+        )
+
+    async def change(statement: LiteralString, **values: object) -> None:
+        async with db.tenant(world.shop.id) as conn:
+            await conn.execute(statement, values)
+
+    for account in ("act_1", "act_2"):
+        await change(CAME, account=account, day=SINCE, at="2026-11-01")
+    async with db.tenant(world.shop.id) as conn:
+        ref = world.accounts["act_3"]
+        await conn.execute("DELETE FROM meta_ad_insights_daily WHERE account_ref = %s", [ref])
+        days = [SINCE + timedelta(days=place) for place in range(30)]
+        await rollups.replace_days(conn, world.shop.id, ref, days)
+        await conn.execute("UPDATE meta_ad_accounts SET is_active = false WHERE ref = %s", [ref])
+
+    off, totals, notes = await told()
+    async with tab.get("/api/v1/meta-ads/insights", params={**query, "sort": "spend", "order": "asc"}) as response:  # fmt: skip
+        order = [row["spend"] is None for row in (await response.json())["rows"]]
+    page = await get(tab, f"/roi?{PERIOD}&level={level}")
+    await change(CAME, account="act_3", day=SINCE, at=None)
+    await change(CAME, account="act_3", day=UNTIL + timedelta(days=1), at="2026-11-01")
+    await change("UPDATE meta_ad_accounts SET is_active = true")
+    due, _totals, _notes = await told()
+    await change(CAME, account="act_3", day=UNTIL, at="2026-11-01")
+    came, same, _notes = await told()
+
+    assert sum(row["leads"] for row in off) > 0
+    for row in (*off, *due):
+        assert {row[name] for name in (*metrics.OF_META, "roas", "cpl", "cpm")} == {None}
+    assert order == sorted(order)
+    assert len({*order}) == 2
+    assert "gaps" in notes
+    assert "Há dias de alguma conta que ainda não vieram da Meta" in page.words
+    first = page.text.partition(off[0]["name"] + "</a>")[2].partition("<td")[2].partition("</td>")[0]
+    assert re.search(r'<span class="figure"[^>]*>—</span>', first)
+    assert {row["spend"] for row in came} == {"0.00"}
+    assert {row["impressions"] for row in came} == {0}
+    assert [row["leads"] for row in off] == [row["leads"] for row in came]
+    assert totals == same
 
 
 NOT_THERE = {
@@ -328,6 +425,16 @@ PARTLY_THERE = {
     "status=gone&status=active": "Não existe aqui: situação gone.",
     "level=city": "O endereço diz level=city, o que não existe: vale o de costume.",
     "basis=day": "O endereço diz basis=day, o que não existe: vale o de costume.",
+    "sort=foo": "O endereço diz sort=foo, o que não existe: vale o de costume.",
+    "offset=x": "O endereço diz offset=x, o que não existe: vale o de costume.",
+    "within=foo:bar": "O endereço diz within=foo:bar, o que não é uma linha: mostramos sem este filtro.",
+    "within=ad:100": "O endereço diz within=ad:100, o que não é uma linha: mostramos sem este filtro.",
+    "within=foo:bar&within=campaign:c1-0": "O endereço diz within=foo:bar, o que não é uma linha: mostramos sem este filtro.",
+}
+DATES = {
+    "since=2026-13-01&until=2026-10-30": "O endereço diz since=2026-13-01, o que não é uma data: mostramos 30/10/2026.",
+    "since=01/10/2026&until=2026-10-30": "O endereço diz since=01/10/2026, o que não é uma data: mostramos 30/10/2026.",
+    "since=2999-10-01&until=2026-10-30": "O endereço diz since=2999-10-01, o que não é uma data: mostramos 30/10/2026.",
 }
 
 
@@ -349,6 +456,21 @@ async def test_beside_what_is_there_the_rest_is_told_in_a_notice(tab: aiohttp.Cl
         page = await get(tab, f"/roi?{PERIOD}&{asked}")
         assert said in page.text
         assert 'class="figures"' in page.text
+        assert ("Dentro de" in page.text) is (
+            "campaign" in asked
+        )  # a chip for what filters, for nothing else
+
+
+async def test_a_date_that_is_none_is_told_beside_the_days_that_are_shown(tab: aiohttp.ClientSession):
+    for path in ("/roi", "/roi/time", "/roi/people", "/roi/reconciliation"):
+        for asked, said in DATES.items():
+            page = await get(tab, f"{path}?period=custom&{asked}")
+            assert page.status == 200
+            assert said in page.text
+            assert href(page.text, "Tirar do filtro") == f"{path}?period=custom&until=2026-10-30"
+    neither = await get(tab, "/roi?period=custom&since=ontem&until=amanhã")
+    assert re.search(r"since=ontem, o que não é uma data: mostramos \d\d/\d\d/2\d{3} – \d", neither.text)
+    assert "until=amanhã, o que não é uma data" in neither.text
 
 
 async def test_no_file_is_made_of_what_is_not_there(tab: aiohttp.ClientSession):
@@ -378,6 +500,33 @@ async def test_each_cause_leads_to_exactly_its_tickets(
         assert told == numbers, name
         shown = re.findall(r'<th scope="row" class="font-normal', behind.text)
         assert len(shown) == min(50, int(re.sub(r"\D", "", numbers[0]))), name
+
+
+async def test_the_tickets_behind_a_number_come_fifty_a_page_and_lead_back(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    await tell(db, world.shop.id)
+    long = "period=custom&since=2026-08-01&until=2026-11-30"
+    for address, home, label in (
+        (f"/roi/tickets?metric=leads&row=total:&{long}", "/roi", "Voltar ao relatório"),
+        (f"/roi/reconciliation/tickets?side=leads&cause=organic&{long}", "/roi/reconciliation", "Voltar à conciliação"),
+    ):  # fmt: skip
+        first = await get(tab, address)
+        on = re.search(r'href="([^"]+)">Próximos 50<', first.text)
+        none = await get(tab, f"{address}&since=2019-01-01&until=2019-01-02")
+        assert (href(none.text, label) or "").startswith(f"{home}?period=custom&since=2019")
+        assert "Nenhum ticket por trás deste número" in none.words
+        assert bool(on) == ("metric" in address)
+        if on:
+            second = await get(tab, html.unescape(on.group(1)))
+            back = re.search(r'<a [^>]*href="([^"]+)">[^\n]*?Início<', second.text)
+            assert back
+            again = await get(tab, html.unescape(back.group(1)))
+            tickets = [set(re.findall(r'href="/tickets/([0-9a-f-]{36})"', each.text)) for each in (first, second, again)]  # fmt: skip
+            assert len(tickets[0]) == 50
+            assert tickets[1]
+            assert not tickets[0] & tickets[1]
+            assert tickets[2] == tickets[0]
 
 
 async def test_a_reconciliation_of_nothing_leads_to_the_next_step(

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 from uuid import uuid4
 
 import aiohttp
@@ -104,6 +104,17 @@ async def test_a_reader_of_a_link_cannot_widen_what_it_shows(db: Database, shop:
     assert "campaign%3A5" in addresses
     assert not re.search(r"act_2|period=30|campaign%3A9", addresses)
     assert 'aria-current="true">Anúncios' in page.text
+
+
+async def test_the_page_of_links_writes_days_as_people_read_them(
+    db: Database, shop: Shop, admin: aiohttp.ClientSession
+):
+    await make_link(db, shop, "period=custom&since=2026-10-01&until=2026-10-30&q=frio")
+    page = await get(admin, "/roi/share?period=custom&since=2026-09-01&until=2026-09-01")
+
+    assert "01/10/2026 – 30/10/2026 · com filtros" in page.words
+    assert re.search(r'<p class="muted num">01/09/2026\s*</p>', page.text)
+    assert "2026-10-01" not in page.words
 
 
 async def test_a_viewer_makes_no_links(db: Database, shop: Shop):
@@ -270,6 +281,39 @@ async def test_the_first_visits_question_is_asked_until_it_is_answered(
     await send(admin, "/settings/costs/tax", answer="none")
     (rule,) = await rows(db, "SELECT kind, rate, since FROM cost_settings")
     assert (rule["kind"], rule["rate"], rule["since"]) == ("meta_tax", Decimal("0.1215"), date(2026, 1, 1))
+
+
+ACCOUNT = """
+INSERT INTO meta_ad_accounts (organization_id, id, ad_account_id, ad_account_name, account_status, currency, timezone_name, is_active, seen_at)
+VALUES (%s, %s, %s, 'Loja', 1, %s, 'America/New_York', true, now())
+"""
+
+
+async def test_brazils_tax_is_asked_about_only_where_an_account_is_billed_in_reais(
+    db: Database, shop: Shop, admin: aiohttp.ClientSession
+):
+    question = "Quanto a Meta cobra de imposto sobre a fatura?"
+
+    async def change(statement: LiteralString, *values: object) -> None:
+        async with db.tenant(shop.id) as conn:
+            await conn.execute(statement, [*values])
+
+    async def asks(address: str = "/roi") -> bool:
+        return question in (await get(admin, address)).words
+
+    await change("UPDATE organizations SET base_currency = 'USD' WHERE id = %s", shop.id)
+    assert not await asks()
+    await change(ACCOUNT, shop.id, uuid4(), "act_1", "USD")
+    assert not await asks()
+    await change("UPDATE organizations SET base_currency = 'BRL' WHERE id = %s", shop.id)
+    assert not await asks()  # the accounts are known, and none is
+    await change(ACCOUNT, shop.id, uuid4(), "act_2", "BRL")
+    assert await asks()
+    assert await asks("/roi?account=act_2")
+    assert not await asks("/roi?account=act_1")
+
+    costs_page = await get(admin, "/settings/costs")
+    assert "/settings/costs/new?kind=meta_tax" in costs_page.text
 
 
 async def test_an_answer_leads_back_to_the_report_as_it_was_filtered(

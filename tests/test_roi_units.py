@@ -42,10 +42,13 @@ def test_what_an_address_cannot_mean_is_as_if_it_were_not_there():
             ("dir", "up"),
             ("q", "a\x00b"),
             ("offset", "x"),
+            ("sort", "luck"),
+            ("since", "2026-02-30"),
+            ("within", "galaxy:1"),
         ]
     )
 
-    assert filters == Filters(q="ab", offset="x")
+    assert filters == Filters(q="ab")
     assert filters.ask(TODAY).offset == 0
 
 
@@ -294,7 +297,7 @@ def figure_of(name: str, row: Row) -> figures.Cell:
     total = Row(kind="total", id="", name=None, amounts=row.amounts)
     report = Report(
         ask=ask, currency="BRL", rows=[row], special=[], totals=total, previous=None, count=1, notes=frozenset(), freshness=[],
-        break_even=Decimal("1.5"), tax_known=True, immature_since=None, taken_at=datetime(2026, 11, 26, tzinfo=UTC),
+        break_even=Decimal("1.5"), asks_tax=False, immature_since=None, taken_at=datetime(2026, 11, 26, tzinfo=UTC),
     )  # fmt: skip
     return figures.cell(COLUMNS[name], row, report, Judge(Decimal("1.5"), None), "")
 

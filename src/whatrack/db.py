@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
-from weakref import WeakSet
 
 from psycopg import AsyncConnection, OperationalError, sql
 from psycopg_pool import AsyncConnectionPool
@@ -24,6 +23,9 @@ APP_ROLE = "whatrack_app"
 MIN_VERSION = 150000
 # What a connection sends and receives at once, it keeps room for as long as it lives (libpq never gives a buffer back).
 MUCH_BYTES = 2 * 1024 * 1024
+# When the pool is to close a connection and open another, as it does with each at the end of max_lifetime: it warns of one that comes
+# back closed. psycopg keeps the field for the pool, and has no public name for it.
+EXPIRED = float("-inf")
 
 Connection = AsyncConnection[Any]
 
@@ -49,7 +51,6 @@ class Database:
     def __init__(self, conninfo: str, *, max_size: int = 10) -> None:
         self.conninfo = conninfo
         self._role: str | None = None
-        self._swollen: WeakSet[Connection] = WeakSet()
         self._pool = AsyncConnectionPool(
             conninfo, min_size=1, max_size=max_size, open=False, timeout=10, kwargs={"autocommit": True}
         )
@@ -100,14 +101,12 @@ class Database:
                 raise
             await conn.commit()
         finally:
-            if conn in self._swollen:
-                await conn.close()  # the pool opens another
             await self._pool.putconn(conn)
 
     def carried(self, conn: Connection, size: int) -> None:
         """Say that a transaction's connection carried so many bytes: much of them, and it is not used again."""
         if size > MUCH_BYTES:
-            self._swollen.add(conn)
+            conn._expire_at = EXPIRED
 
     async def _begun(self, scope: UUID, mode: LiteralString) -> Connection:
         """A connection in a transaction. One that died in the pool, as all do when the server restarts, is replaced."""

@@ -1,5 +1,6 @@
 """What the report answers: rows, totals, series, steps and the tickets behind them."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
@@ -7,8 +8,10 @@ from uuid import UUID
 
 import msgspec
 
+from whatrack.roi import metrics
 from whatrack.roi.ask import Ask
 from whatrack.roi.metrics import Amounts
+from whatrack.units import minor_digits
 
 RowKind = Literal[
     "account", "campaign", "adset", "ad", "organic", "post", "unidentified", "unconnected", "total"
@@ -23,7 +26,7 @@ Note = Literal[
     "tax_off",        # nobody has said yet whether Meta's invoice has tax
     "partial",        # the period has days that Meta may still restate, or that were not fetched whole
     "refunds_by_sale",  # refunds stand on the day of their sale, as was asked, not on their own
-    "gaps",           # the period has account-days that were never fetched whole
+    "gaps",           # account-days never came whole: due ones, or all of an account that is on or has tickets
 ]  # fmt: skip
 
 
@@ -65,13 +68,17 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How current an account's spend is. fetched_at: its last day that came whole; gaps: days of the period that did not."""
+    """How current an account's spend is. fetched_at: its last day that came whole; gaps: days of the period that did not.
+
+    came: whether any day of the period ever did, with delivery or without.
+    """
 
     ad_account_id: str
     name: str
     fetched_at: datetime | None
     gaps: int
     reason: str | None
+    came: bool
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -79,6 +86,7 @@ class Report(msgspec.Struct, frozen=True):
 
     special: the rows without an ad of a connected account; empty when accounts are filtered. count: rows on all pages.
     break_even, target: ROAS. immature_since: the first day whose clicks may still become sales, by the p75 time to sale.
+    asks_tax: nobody has said what Meta's invoice has on top, and Brazil's may be. cuts_apart: some row's period begins or ends at another instant than that of the totals, for their zones differ.
     """
 
     ask: Ask
@@ -91,9 +99,10 @@ class Report(msgspec.Struct, frozen=True):
     notes: frozenset[Note]
     freshness: list[Freshness]
     break_even: Decimal | None
-    tax_known: bool
+    asks_tax: bool
     immature_since: date | None
     taken_at: datetime
+    cuts_apart: bool = False
 
     @property
     def is_told(self) -> bool:
@@ -105,6 +114,33 @@ class Report(msgspec.Struct, frozen=True):
         """Where the next page begins; None on the last one."""
         end = self.ask.offset + len(self.rows)
         return end if end < self.count else None
+
+    @property
+    def has_every_row(self) -> bool:
+        """Whether this page is the only one."""
+        return not self.ask.offset and self.next_offset is None
+
+    def parts_from_totals(self, names: Iterable[str]) -> bool:
+        """Whether the zones keep the rows of one of these numbers from summing to its total, in whole minor units.
+
+        Of a page that has every row, its sums tell. Of one that has not, the other rows are not read for this: there the periods
+        tell, so that it may say so where the sums happen to agree.
+        """
+        added = [name for name in names if name in metrics.ADDED]
+        if not (self.cuts_apart and added):
+            return False
+        if not self.has_every_row:
+            return True
+        rows = metrics.total(row.amounts for row in (*self.rows, *self.special))
+        cent = Decimal(1).scaleb(-minor_digits(self.currency))
+        return any(
+            abs(
+                Decimal(metrics.value(rows, name) or 0)
+                - Decimal(metrics.value(self.totals.amounts, name) or 0)
+            )
+            >= cent / 2
+            for name in added
+        )
 
 
 class Day(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from whatrack.units import new_id
 
 Kind = Literal["meta_tax", "fee", "product"]
 BRAZIL = Decimal("0.1215")  # of the invoice, since 2026-01-01
+REAIS = "BRL"  # of what is billed in it
 FACTOR = Decimal("0.000000000001")  # what a factor is rounded to: a thousandth of a cent on a billion
 COLUMNS: LiteralString = "id, kind, label, ad_account_id, rate, fixed, since, until"
 ALL: LiteralString = f"""

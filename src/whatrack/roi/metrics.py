@@ -228,6 +228,10 @@ MONEY = frozenset(
         "cost_per_meta_conversation", "cpm", "cpc", "cpc_all", "attributed_cpl", "attributed_cost_per_qualified", "attributed_cpa",
     }
 )  # fmt: skip
+# What adds up over rows and has tickets in it.
+ADDED = (
+    *(name for name in FIELDS if name not in OF_META and name != "reach"), "net_revenue", "profit",
+)  # fmt: skip
 NOTHING = Amounts()
 SURE = 1.645  # of the normal distribution, 95 % lie below
 

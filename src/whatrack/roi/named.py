@@ -52,7 +52,9 @@ WHERE m.organization_id = %(organization)s AND m.ref = ANY(%(keys)s::int[])
 FRESHNESS: LiteralString = """
 SELECT a.ref, s.whole_at, s.reason, (
     SELECT count(*) FROM insight_days d WHERE d.organization_id = a.organization_id AND d.account_id = a.id
-    AND d.due_at IS NOT NULL AND d.fetched_at IS NULL AND d.day BETWEEN %(since)s AND %(until)s) AS gaps
+    AND d.due_at IS NOT NULL AND d.fetched_at IS NULL AND d.day BETWEEN %(since)s AND %(until)s) AS gaps, EXISTS (
+    SELECT FROM insight_days d WHERE d.organization_id = a.organization_id AND d.account_id = a.id
+    AND d.fetched_at IS NOT NULL AND d.day BETWEEN %(since)s AND %(until)s) AS came
 FROM meta_ad_accounts a LEFT JOIN insight_accounts s ON s.organization_id = a.organization_id AND s.account_id = a.id
 WHERE a.organization_id = %(organization)s AND a.ref = ANY(%(refs)s) AND (a.is_active OR s.account_id IS NOT NULL)
 ORDER BY lower(a.ad_account_name), a.ref
@@ -166,6 +168,6 @@ async def freshness(conn: Connection, about: Scope, ask: Ask) -> list[Freshness]
     }
     found = await (await conn.execute(FRESHNESS, values)).fetchall()
     return [
-        Freshness(accounts[ref].ad_account_id, accounts[ref].name, whole_at, gaps, reason)
-        for ref, whole_at, reason, gaps in found
+        Freshness(accounts[ref].ad_account_id, accounts[ref].name, whole_at, gaps, reason, came)
+        for ref, whole_at, reason, gaps, came in found
     ]

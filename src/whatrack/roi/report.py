@@ -4,9 +4,10 @@
 takes, `tickets_behind` the tickets that a number is made of. All read stored rows and never call Meta.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -54,20 +55,25 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     earlier = await reading.totals(conn, about, previous(ask)) if ask.compare else None
     missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
     fresh = await named.freshness(conn, about, ask)
+    came = {each.ad_account_id for each in fresh if each.came}
+    told = _unknown_last(ask, [_told(row, came) for row in await _rows(conn, about, ask, found, missing)])
     since = await _immature_since(conn, about, ask, now) if ask.basis == "click" else None
     break_even = _break_even(about, ask, totals)
     answer = Report(
         ask=ask,
         currency=about.currency,
-        rows=await _rows(conn, about, ask, found, missing),
+        rows=told,
         special=_special(about, found, missing),
         totals=_total_row(about, totals, missing, abroad),
         previous=_total_row(about, earlier, {}) if earlier is not None else None,
         count=found.count,
-        notes=_notes(about, ask, now, missing, fresh, immature=since is not None),
+        notes=_notes(
+            about, ask, now, missing, immature=since is not None, gaps=_has_gaps(about, told, fresh, came)
+        ),
         freshness=fresh,
         break_even=break_even,
-        tax_known=about.tax_known,
+        asks_tax=about.asks_tax,
+        cuts_apart=about.cuts_apart(ask),
         immature_since=since,
         taken_at=now,
     )
@@ -165,6 +171,36 @@ async def _rows(
     ]
 
 
+def _told(row: Row, came: Set[str]) -> Row:
+    """The row; Meta's zeros are unknown where no day of the period ever came for its account."""
+    if row.account_id in came or any(metrics.value(row.amounts, name) for name in metrics.OF_META):
+        return row
+    unknown: dict[str, Any] = dict.fromkeys(metrics.OF_META)
+    return msgspec.structs.replace(
+        row, amounts=msgspec.structs.replace(row.amounts, **unknown), own_spend=None
+    )
+
+
+def _unknown_last(ask: Ask, rows: list[Row]) -> list[Row]:
+    """The rows of a page in their order, those last of which the number that they are sorted by is not known."""
+    if ask.sort == "name":
+        return rows
+    return sorted(rows, key=lambda row: metrics.value(row.amounts, ask.sort) is None)
+
+
+def _has_gaps(about: Scope, rows: Sequence[Row], fresh: Sequence[Freshness], came: Set[str]) -> bool:
+    """Whether spend may be missing: due days that did not come, an account that is on and of which none did, or one that is off
+
+    and whose ads brought people all the same, as far as they are among the rows.
+    """
+    on = any(each.is_active and each.ad_account_id not in came for each in about.asked)
+    off = any(
+        row.account_id not in came and row.amounts.spend is None and (row.amounts.leads or row.amounts.sales)
+        for row in rows
+    )
+    return on or off or any(each.gaps for each in fresh)
+
+
 def _special(about: Scope, found: Found, missing: dict[tuple[str, str], tuple[Apart, ...]]) -> list[Row]:
     """The rows without an ad of a connected account, those with nothing in them too."""
     if not about.whole:
@@ -220,9 +256,9 @@ def _notes(
     ask: Ask,
     now: datetime,
     missing: dict[tuple[str, str], tuple[Apart, ...]],
-    fresh: Sequence[Freshness],
     *,
     immature: bool,
+    gaps: bool,
 ) -> frozenset[Note]:
     today = periods.day_in(now, about.home)
     said: dict[Note, bool] = {
@@ -233,7 +269,7 @@ def _notes(
         "refunds_by_sale": ask.refunds_by_sale,
         "tax_off": not about.tax_known,
         "partial": ask.until > today - PARTIAL,
-        "gaps": any(account.gaps for account in fresh),
+        "gaps": gaps,
     }
     return frozenset(note for note, holds in said.items() if holds)
 

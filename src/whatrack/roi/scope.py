@@ -93,10 +93,26 @@ class Scope(msgspec.Struct, frozen=True):
         """Whether some row's days are not those of the totals."""
         return any(account.zone != self.zone for account in self.asked)
 
+    def cuts_apart(self, ask: Ask) -> bool:
+        """Whether some row's period begins or ends at another instant than that of the totals."""
+        home = periods.span(ask.since, ask.until, self.zone)
+        zones = {account.zone for account in self.asked}
+        return any(periods.span(ask.since, ask.until, zone) != home for zone in zones)
+
     @property
     def tax_known(self) -> bool:
         """Whether somebody said what Meta's invoice has on top."""
         return any(cost.kind == "meta_tax" for cost in self.costs)
+
+    @property
+    def asks_tax(self) -> bool:
+        """Whether Brazil's tax may be on an invoice here and nobody said so.
+
+        It is on what an account asked about is billed in reais; without any account yet, on what one of the organization's currency
+        would be.
+        """
+        billed = {each.currency for each in self.asked} if self.accounts else {self.currency}
+        return not self.tax_known and cost_rules.REAIS in billed
 
 
 async def load(conn: Connection, organization_id: UUID, ask: Ask) -> Scope:

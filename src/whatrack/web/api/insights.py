@@ -68,7 +68,7 @@ class WithoutRate(BaseModel):
 _numbers: dict[str, Any] = {name: (int | None if name in COUNTS else Decimal | None, ...) for name in NUMBERS}
 Numbers = create_model(
     "Numbers",
-    __doc__="Money as decimal strings in the report's currency; ratios as fractions (0.12 is 12 %); null where nothing divides.",
+    __doc__="Money as decimal strings in the report's currency; ratios as fractions (0.12 is 12 %); null where nothing divides, and where no day of the period came from Meta for the row's account.",
     **_numbers,
 )
 

@@ -46,7 +46,7 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         **context,
         here=filters.to(HERE, offset=filters.offset),
         chips=roi_chips.chips(names_of, filters, HERE),
-        asks_tax=not context["report"].tax_known and who.role in ("owner", "admin"),
+        asks_tax=context["report"].asks_tax and who.role in ("owner", "admin"),
         blank=roi_state.blank(context, fetching, unknown),
         unknown=unknown,
         sync=fetching,

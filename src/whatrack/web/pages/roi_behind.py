@@ -27,7 +27,7 @@ from whatrack.web.pages.render import page
 from whatrack.web.pages.roi import filters_of
 from whatrack.web.pages.roi_columns import COLUMNS, Column
 from whatrack.web.pages.roi_figures import Cell, Judge
-from whatrack.web.pages.roi_filters import LEVELS, Filters
+from whatrack.web.pages.roi_filters import HERE, LEVELS, Filters
 from whatrack.web.pages.visitor import Member
 
 router = APIRouter(prefix="/roi")
@@ -76,9 +76,9 @@ async def tickets_behind(
         request,
         "roi_tickets.html",
         **roi_page.places(filters, "/roi/tickets", ask),
-        metric=metric,
+        kept={"metric": metric, "row": row},
+        home=(filters.to(HERE), _("Voltar ao relatório")),
         title=_(TICKETS[metric]),
-        row=row,
         named=named,
         count=len({each.ticket_id for each in found}),
         sum=sum((each.part for each in found), Decimal(0)),

@@ -1,6 +1,6 @@
 """What the report's address asks for: its parameters as typed, and the days they mean. The address is all the state."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
@@ -74,14 +74,14 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
         found: dict[str, str | tuple[str, ...]] = {}
         for name, text in pairs:
             value = text[:200].replace("\x00", "").strip()
-            if name not in cls.__struct_fields__ or not value:
+            if name not in cls.__struct_fields__ or not value or not _known(name, value):
                 continue
             if name in SEVERAL:
                 before = found.get(name, ())
                 found[name] = (*before, value)[:MOST_CHOSEN] if isinstance(before, tuple) else (value,)
             else:
                 found[name] = value
-        return cls(**{name: value for name, value in found.items() if _known(name, value)})  # type: ignore[arg-type] # each as its field is declared: see above
+        return cls(**found)  # type: ignore[arg-type] # each as its field is declared: see above
 
     @staticmethod
     def unread(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -144,8 +144,8 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def parents(self) -> tuple[Within, ...]:
         """The rows that were opened."""
-        pairs = (each.partition(":") for each in self.within)
-        return tuple(Within(kind, key) for kind, colon, key in pairs if kind in NEXT and colon)  # type: ignore[arg-type] # one of NEXT's
+        pairs = (each.partition(":") for each in self.within if _is_row(each))
+        return tuple(Within(kind, key) for kind, _colon, key in pairs)  # type: ignore[arg-type] # one of NEXT's
 
     def ask(self, today: date, **more: Any) -> Ask:
         """The question that the report answers. today: in the organization's zone. more: of Ask's own fields."""
@@ -162,7 +162,7 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
             "spent_only": self.spent != "0",
             "text": self.q,
             "within": self.parents,
-            "sort": self.sort if self.sort == "name" or self.sort in SORTS else "spend",
+            "sort": self.sort,
             "descending": self.dir != "asc",
             "offset": self.before,
             "limit": ROWS,
@@ -186,9 +186,16 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
         return _(PERIODS[self.period]) if self.period in PERIODS else _("Personalizado")
 
 
-def _known(name: str, value: object) -> bool:
+def _known(name: str, value: str) -> bool:
     """Whether a parameter says something that we understand."""
-    among = {
+    match name:
+        case "since" | "until":
+            return _day(value) is not None
+        case "within":
+            return _is_row(value)
+        case "offset":
+            return value.isascii() and value.isdigit()
+    among: dict[str, Collection[str]] = {
         "level": LEVELS,
         "period": (*PERIODS, CUSTOM),
         "basis": BASES,
@@ -196,8 +203,15 @@ def _known(name: str, value: object) -> bool:
         "refunds": REFUNDS,
         "dir": ("asc", "desc"),
         "spent": ("0", "1"),
+        "sort": ("name", *SORTS),
     }
     return name not in among or value in among[name]
+
+
+def _is_row(text: str) -> bool:
+    """Whether it is kind:id of a row that can be opened."""
+    kind, colon, _id = text.partition(":")
+    return bool(colon) and kind in NEXT
 
 
 def _preset(period: str, today: date) -> tuple[date, date]:

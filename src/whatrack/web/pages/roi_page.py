@@ -255,6 +255,7 @@ def _table(
         or [column.name for column in columns[:3]],
         "rows": lines,
         "totals": totals,
+        "parted": _parted_words(found, columns),
         "next": "" if last_page else str(found.next_offset),
         "explained": list(explained.values()),
         "preset": preset,
@@ -332,6 +333,15 @@ def _total_words(found: Report) -> str:
     return _("%(rows)s e tudo que não veio de anúncio", rows=rows) if found.special else rows
 
 
+def _parted_words(found: Report, columns: Sequence[Column]) -> str:
+    """That the rows need not sum to the totals, where the accounts' zones are why; '' elsewhere."""
+    if not found.parts_from_totals(column.name for column in columns):
+        return ""
+    if found.has_every_row:
+        return _("não é a soma: os fusos diferem")
+    return _("pode não ser a soma: os fusos diferem")
+
+
 def nothing(found: Report, filters: Filters, path: str) -> Empty:
     """Why the table is empty."""
     if filters.narrowed:
@@ -354,8 +364,8 @@ def _age(found: Report, now: datetime) -> str:
     return ago(min(each for each in known if each), now)
 
 
-def notes(found: Report, filters: Filters, *, opens: bool) -> dict[str, list[tuple[str, str, str]]]:
-    """What a reader has to know: (the text, where to go, what that is called). grave: figures are wrong without it."""
+def notes(found: Report, filters: Filters, *, opens: bool) -> dict[str, list[tuple[str, str, str, str]]]:
+    """What a reader has to know: (the text, where to go, what that is called, its code). grave: figures are wrong without it."""
     settings = "/settings/costs" if opens else ""
     rates = "/settings/rates" if opens else ""
     days = filters.to("/roi/days") if opens else ""
@@ -366,13 +376,13 @@ def notes(found: Report, filters: Filters, *, opens: bool) -> dict[str, list[tup
         "gaps": (_("Há dias de alguma conta que ainda não vieram da Meta: o investimento pode estar incompleto."), days, _("Ver quais")),
         "immature": (_("Cliques desde %(day)s ainda podem virar vendas: o resultado deles é imaturo.", day=day(mature, "short")) if mature else _("Os cliques mais recentes ainda podem virar vendas."), "", ""),
         "converted": (_("Valores em outra moeda foram convertidos para %(currency)s pela cotação do dia de cada um.", currency=found.currency), rates, _("Ver cotações")),
-        "zones_differ": (_("As contas têm fusos diferentes: cada linha usa o fuso da sua conta, e o total usa o da organização."), "", ""),
+        "zones_differ": (_("As contas têm fusos diferentes: cada linha usa o fuso da sua conta, e o total usa o da organização. Por isso uma venda perto da meia-noite pode contar na linha e não no total, ou o contrário."), "", ""),
         "refunds_by_sale": (_("Cada reembolso conta no dia da sua venda, e não no dia em que foi feito."), "", ""),
         "partial": (_("Parcial: a Meta ainda pode corrigir os últimos dias."), days, _("Ver dias")),
         "tax_off": (_("Sem imposto: ninguém disse ainda se a fatura da Meta tem imposto."), settings, _("Responder")),
     }  # fmt: skip
     told = [code for code in known if code in found.notes]
     return {
-        "grave": [known[code] for code in told if code in GRAVE],
-        "notes": [known[code] for code in told if code not in GRAVE],
+        "grave": [(*known[code], code) for code in told if code in GRAVE],
+        "notes": [(*known[code], code) for code in told if code not in GRAVE],
     }

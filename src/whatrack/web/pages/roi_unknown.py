@@ -9,6 +9,7 @@ from fastapi import Request
 from whatrack.db import Connection
 from whatrack.roi import unknown
 from whatrack.roi.ask import STATUSES, Ask
+from whatrack.web.pages import roi_page
 from whatrack.web.pages.i18n import _, marked
 from whatrack.web.pages.roi_filters import Filters
 
@@ -51,12 +52,23 @@ async def of(
     }
     asked = {name: getattr(filters, name) for name in left if name != "status"}
     sentences = [_said(name, [value for field, value in gone if field == name]) for name in NAMES]
-    sentences += [_("O endereço diz %(what)s, o que não existe: vale o de costume.", what=f"{name}={value}") for name, value in odd]  # fmt: skip
+    sentences += [_unread(name, value, ask) for name, value in odd]
     return Unknown(
         text=" ".join(each for each in sentences if each),
         href=filters.to(path, **left),
         is_all=any(asked[name] and not left[name] for name in asked),
     )
+
+
+def _unread(name: str, value: str, ask: Ask) -> str:
+    """What was not understood, and what is shown instead."""
+    what = f"{name}={value}"
+    if name in ("since", "until"):
+        days = roi_page.span(ask.since, ask.until)
+        return _("O endereço diz %(what)s, o que não é uma data: mostramos %(days)s.", what=what, days=days)
+    if name == "within":
+        return _("O endereço diz %(what)s, o que não é uma linha: mostramos sem este filtro.", what=what)
+    return _("O endereço diz %(what)s, o que não existe: vale o de costume.", what=what)
 
 
 def _said(name: str, values: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """The report for people without an account: links made and revoked, and the page that one opens. No phones, no tickets."""
 
+from datetime import date
 from typing import Annotated
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import by_htmx, page, see
 from whatrack.web.pages.roi import filters_of
 from whatrack.web.pages.roi_columns import USUAL
-from whatrack.web.pages.roi_filters import LEVELS, Filters
+from whatrack.web.pages.roi_filters import CUSTOM, LEVELS, Filters
 from whatrack.web.pages.visitor import Agent
 from whatrack.web.state import TheSettings
 
@@ -80,25 +81,23 @@ async def _show(
     async with db.tenant(who.organization_id) as conn:
         links = await sharing.everyone(conn, who.organization_id)
         _now, today = await roi_page.today(conn)
-    described = [(each, _described(Filters.of_question(each.question))) for each in links]
+    described = [(each, _described(Filters.of_question(each.question), today)) for each in links]
     return page(
         request,
         "roi_share.html",
         status=status,
         form=form,
         filters=filters,
-        about=_described(filters),
+        about=_described(filters, today),
         span=roi_page.span(*filters.days(today)),
         links=described,
         lifetimes=sharing.LIFETIMES,
     )
 
 
-def _described(filters: Filters) -> str:
+def _described(filters: Filters, today: date) -> str:
     """What a link shows, in words."""
-    parts = [filters.period_name]
-    if filters.period == "custom":
-        parts = [f"{filters.since} – {filters.until}"]
+    parts = [roi_page.span(*filters.days(today)) if filters.period == CUSTOM else filters.period_name]
     if filters.narrowed:
         parts.append(_("com filtros"))
     return " · ".join(parts)

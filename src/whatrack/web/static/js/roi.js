@@ -189,6 +189,13 @@ async function goAlong() {
 }
 if (document.querySelector("[data-live]")) setInterval(goAlong, WATCH_MS);
 
+// A note that is pointed to from the totals is folded away: unfold it before the browser goes there.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#note-"]');
+  const fold = link && document.querySelector(link.hash)?.closest("details");
+  if (fold) fold.open = true;
+});
+
 // A long list of accounts is narrowed to those whose name has what is typed, accents aside.
 const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 document.addEventListener("input", (event) => {
