@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import AsyncIterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import uuid4
@@ -12,15 +12,10 @@ import aiohttp
 import pytest
 
 from tests.pages_support import get, send
-from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in, stranger
+from tests.support import Shop, make_shop, rows, sign_in, stranger
 from whatrack.db import Database
 from whatrack.errors import Forbidden, NotFound
-from whatrack.roi import costs, looks, morning, sharing, subscriptions
-from whatrack.roi.answers import Row
-from whatrack.roi.metrics import Amounts
-from whatrack.roi.morning import Morning
-from whatrack.roi.subscriptions import Reader
-from whatrack.tenants import emails
+from whatrack.roi import costs, looks, sharing
 from whatrack.tenants.access import Access
 from whatrack.web.pages import rates
 
@@ -140,128 +135,6 @@ async def test_a_link_is_made_and_revoked_on_the_page(db: Database, shop: Shop, 
     assert await rows(db, "SELECT 1 FROM report_links") == []
     audit = await rows(db, "SELECT action FROM audit_log WHERE action LIKE 'report%%' ORDER BY at")
     assert [row["action"] for row in audit] == ["report_shared", "report_unshared"]
-
-
-# Mail
-
-
-async def due_at(db: Database) -> list[datetime]:
-    return [row["due_at"] for row in await rows(db, "SELECT due_at FROM report_subscriptions")]
-
-
-async def test_the_letter_is_due_at_eight_in_the_organizations_zone(db: Database):
-    shop = await make_shop(db, timezone="America/Manaus")
-    person = await make_person(db, shop)
-    async with db.tenant(shop.id) as conn:
-        await subscriptions.subscribe(conn, shop.id, person.id)
-        await subscriptions.subscribe(conn, shop.id, person.id)
-
-    (row,) = await rows(
-        db,
-        "SELECT (due_at AT TIME ZONE 'America/Manaus')::time::text AS at, due_at > now() AND due_at < now() + interval '1 day 1 minute'"
-        " AS soon FROM report_subscriptions",
-    )
-    assert (row["at"], row["soon"]) == ("08:00:00", True)
-
-
-async def make_due(db: Database) -> None:
-    async with db.system() as conn:
-        await conn.execute("UPDATE report_subscriptions SET due_at = now() - interval '5 hours'")
-
-
-async def letters(db: Database) -> list[emails.Letter]:
-    found = []
-    async with db.installation() as conn:
-        while owed := await emails.claim(conn, SEALER):
-            found.append(owed.letter)
-    return found
-
-
-async def test_each_reader_gets_one_letter_a_day_in_their_language(db: Database, shop: Shop):
-    for email, language in (
-        ("ana@example.com", "pt_BR"),
-        ("bob@example.com", "en"),
-        ("gone@example.com", None),
-    ):
-        person = await make_person(db, shop, email=email)
-        async with db.tenant(shop.id) as conn:
-            await subscriptions.subscribe(conn, shop.id, person.id)
-        async with db.system() as conn:
-            await conn.execute("UPDATE users SET language = %s WHERE id = %s", [language, person.id])
-            if email == "gone@example.com":
-                await conn.execute("UPDATE users SET disabled_at = now() WHERE id = %s", [person.id])
-    await make_due(db)
-    steps = []
-    for _ in range(2):
-        async with db.system() as conn:
-            steps.append(await morning.send_due(conn, SEALER, "https://wt.example"))
-
-    assert steps == [True, False]
-    found = {letter.to: letter for letter in await letters(db)}
-    assert {*found} == {"ana@example.com", "bob@example.com"}
-    assert "Investimento: R$\xa00,00" in found["ana@example.com"].text
-    assert "Spend: R$0.00" in found["bob@example.com"].text
-    assert "https://wt.example/roi/mail" in found["ana@example.com"].text
-    assert all(at > datetime.now(at.tzinfo) for at in await due_at(db))
-
-
-async def test_a_letter_that_is_put_off_comes_again_in_half_an_hour(db: Database, shop: Shop):
-    person = await make_person(db, shop)
-    async with db.tenant(shop.id) as conn:
-        await subscriptions.subscribe(conn, shop.id, person.id)
-    await make_due(db)
-    async with db.system() as conn:
-        readers = await subscriptions.claim(conn)
-        await subscriptions.put_off(conn, readers)
-        assert await subscriptions.claim(conn) == []
-
-    (row,) = await rows(db, "SELECT due_at - now() < interval '31 minutes' AS soon FROM report_subscriptions")
-    assert row["soon"]
-
-
-async def test_who_leaves_the_organization_gets_no_more_letters(db: Database, shop: Shop):
-    person = await make_person(db, shop)
-    async with db.tenant(shop.id) as conn:
-        await subscriptions.subscribe(conn, shop.id, person.id)
-        await conn.execute("DELETE FROM memberships WHERE user_id = %s", [person.id])
-
-    assert await due_at(db) == []
-
-
-def test_the_letter_names_the_best_ad_and_the_worst():
-    def row(name: str, spend: int, revenue: int) -> Row:
-        money = Decimal(revenue)
-        amounts = Amounts(
-            spend=Decimal(spend), gross_spend=Decimal(spend), revenue=money, attributed_revenue=money
-        )
-        return Row("ad", name, name, amounts)
-
-    ads = [row("Fraco", 500, 100), row("Forte", 300, 900), row("Sem gasto", 0, 2000), row("Médio", 100, 100)]
-    best, worst = morning.extremes(ads)
-    assert best
-    assert worst
-    told = Morning("Sorriso", date(2026, 11, 25), "BRL", ads[1].amounts, best, worst, is_late=False)
-    reader = Reader(uuid4(), uuid4(), "ana@example.com", None, is_disabled=False, organization="Sorriso")
-    letter = morning.letter(reader, told, "https://wt.example")
-
-    assert "Melhor anúncio: Forte — lucro R$\xa0600,00, ROAS 3,00x" in letter.text
-    assert "Pior anúncio: Fraco — lucro -R$\xa0400,00, ROAS 0,20x" in letter.text
-    assert letter.subject == "Sorriso: R$\xa0300,00 investidos, 0 vendas em 25/11/2026"
-    assert morning.extremes(ads[:1]) == (ads[0], None)
-    assert morning.extremes([ads[2]]) == (None, None)
-
-
-async def test_the_mail_is_turned_on_and_off_on_its_page(
-    db: Database, shop: Shop, admin: aiohttp.ClientSession
-):
-    assert "SMTP_HOST" in (await get(admin, "/roi/mail")).words
-    on = await send(admin, "/roi/mail", on="yes", follow=True)
-    assert "Ligado" in on.words
-    assert len(await due_at(db)) == 1
-    off = await send(admin, "/roi/mail", on="no", follow=True)
-
-    assert "Receber todo dia" in off.words
-    assert await due_at(db) == []
 
 
 # Costs

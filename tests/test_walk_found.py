@@ -82,18 +82,6 @@ async def test_a_letter_says_that_yesterday_was_last_read_while_it_lasted(ledger
 
 
 @BROKEN
-async def test_a_letter_says_what_money_is_not_in_its_sums(db: Database):
-    world = await make_world(db, tickets=0, rules=False)
-    async with db.system() as conn:
-        yesterday = (await clock(conn)).astimezone(ZONE).date() - timedelta(days=1)
-        await spend(conn, world, "act_2", yesterday, yesterday, random.Random(3))  # dollars, without a rate
-        told = await morning.of_yesterday(conn, world.shop.id)
-    reader = subscriptions.Reader(world.shop.id, world.shop.id, "a@example.com", "en", False, "")
-
-    assert "USD" in morning.letter(reader, told, "https://wt.example").text
-
-
-@BROKEN
 async def test_the_worst_ad_is_the_worst_of_all(db: Database, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(morning, "MOST_ADS", 2)  # 1000, and 1005 ads, take longer
     world = await make_world(db, tickets=0, rules=False)

@@ -21,7 +21,7 @@ from whatrack.roi import report as reports
 from whatrack.roi import subscriptions
 from whatrack.roi.ask import Ask
 from whatrack.roi.metrics import Amounts, value
-from whatrack.roi.report import Report, Row
+from whatrack.roi.report import Apart, Report, Row
 from whatrack.roi.subscriptions import Reader
 from whatrack.tenants import emails, organizations
 from whatrack.tenants.emails import Letter
@@ -37,13 +37,13 @@ TEXTS = {
     "pt_BR": (
         "{organization}, {day}\n\n"
         "Investimento: {spend}\nLeads: {leads}\nVendas: {sales}\nFaturamento: {revenue}\nROAS: {roas}\n\n"
-        "{best}{worst}{late}"
+        "{best}{worst}{apart}{late}"
         "Relatório: {link}\n\nPara não receber mais: {stop}\n"
     ),
     "en": (
         "{organization}, {day}\n\n"
         "Spend: {spend}\nLeads: {leads}\nSales: {sales}\nRevenue: {revenue}\nROAS: {roas}\n\n"
-        "{best}{worst}{late}"
+        "{best}{worst}{apart}{late}"
         "Report: {link}\n\nTo stop this mail: {stop}\n"
     ),
 }
@@ -54,6 +54,22 @@ BEST = {
 WORST = {
     "pt_BR": "Pior anúncio: {name} — lucro {profit}, ROAS {roas}\n",
     "en": "Worst ad: {name} — profit {profit}, ROAS {roas}\n",
+}
+# Money that no rate could convert, a line for each currency, and where its rate is entered.
+APART = {
+    "pt_BR": "{currency} sem cotação: {spend} investidos, {revenue} faturados{refunds}\n",
+    "en": "{currency} without a rate: {spend} spent, {revenue} revenue{refunds}\n",
+}
+REFUNDS = {"pt_BR": ", {refunds} reembolsados", "en": ", {refunds} refunded"}
+WITHOUT_RATE = {
+    "pt_BR": (
+        "\nFora de todas as somas, e de melhor e pior anúncio, por falta de cotação:\n{lines}"
+        "Informe a cotação em {rates}\n"
+    ),
+    "en": (
+        "\nIn none of these sums, nor in best and worst ad, for want of a rate:\n{lines}"
+        "Enter the rate at {rates}\n"
+    ),
 }
 LATE = {
     "pt_BR": "Atenção: há contas cujo dia de ontem ainda não veio inteiro da Meta.\n",
@@ -66,7 +82,8 @@ log = logger(__name__)
 class Morning(msgspec.Struct, frozen=True):
     """What the letters of one organization tell. best, worst: of the ads that spent, by profit; None without any.
 
-    is_late: some account's yesterday has not been fetched whole.
+    apart: money whose day has no rate, a currency each: in none of the sums. is_late: some account's yesterday has not been
+    fetched whole.
     """
 
     organization: str
@@ -75,6 +92,7 @@ class Morning(msgspec.Struct, frozen=True):
     totals: Amounts
     best: Row | None
     worst: Row | None
+    apart: tuple[Apart, ...]
     is_late: bool
 
 
@@ -106,7 +124,8 @@ async def of_yesterday(conn: Connection, organization_id: UUID) -> Morning:
     found = await _report(conn, organization_id, day, now)
     best, worst = extremes(found.rows)
     late = bool({"gaps"} & found.notes)
-    return Morning(own.name, day, found.currency, found.totals.amounts, best, worst, late)
+    totals = found.totals
+    return Morning(own.name, day, found.currency, totals.amounts, best, worst, totals.apart, late)
 
 
 async def _report(conn: Connection, organization_id: UUID, day: date, now: datetime) -> Report:
@@ -137,6 +156,7 @@ def letter(reader: Reader, morning: Morning, address: str) -> Letter:
         "roas": _times(amounts.roas, language),
         "best": _ad(BEST[language], morning.best, currency, language),
         "worst": _ad(WORST[language], morning.worst, currency, language),
+        "apart": _apart(morning.apart, f"{address}/settings/rates", language),
         "late": f"\n{LATE[language]}\n" if morning.is_late else "\n",
         "link": f"{address}/roi?period=yesterday&level=ad&sort=profit",
         "stop": f"{address}/roi/mail",
@@ -149,6 +169,23 @@ def _ad(text: str, row: Row | None, currency: str, language: str) -> str:
         return ""
     profit = _money(Decimal(value(row.amounts, "profit") or 0), currency, language)
     return text.format(name=row.name or row.id, profit=profit, roas=_times(row.amounts.roas, language))
+
+
+def _apart(apart: Sequence[Apart], rates: str, language: str) -> str:
+    if not apart:
+        return ""
+    lines = [
+        APART[language].format(
+            currency=each.currency,
+            spend=_money(each.spend, each.currency, language),
+            revenue=_money(each.revenue, each.currency, language),
+            refunds=REFUNDS[language].format(refunds=_money(each.refunds, each.currency, language))
+            if each.refunds
+            else "",
+        )
+        for each in apart
+    ]
+    return WITHOUT_RATE[language].format(lines="".join(lines), rates=rates)
 
 
 def _money(amount: Decimal | None, currency: str, language: str) -> str:
