@@ -509,6 +509,8 @@ async def test_a_zone_that_nobody_knows_is_told_and_holds_up_nobody(ledger: Ledg
         None,
     )
     assert await ledger.is_true(york, ours)
+    async with ledger.db.tenant(ledger.desk.shop.id) as conn:  # nor does a page fail that tells how far it is
+        assert (await progress.progress(conn, ledger.desk.shop.id)).accounts
 
 
 async def test_while_a_report_is_waited_for_today_is_fetched(ledger: Ledger):

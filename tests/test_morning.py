@@ -11,15 +11,20 @@ import aiohttp
 import msgspec
 import pytest
 
+from tests.conversions import put
+from tests.insights import Ledger, a_ledger
 from tests.pages_support import get, send
 from tests.roi_world import make_world, spend
 from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in
 from whatrack.db import Database
 from whatrack.db import now as clock
+from whatrack.insights import progress
 from whatrack.roi import morning, subscriptions
 from whatrack.roi.answers import Apart, Row
+from whatrack.roi.ask import Ask
 from whatrack.roi.metrics import Amounts
 from whatrack.roi.morning import Morning
+from whatrack.roi.report import report
 from whatrack.roi.subscriptions import Reader
 from whatrack.tenants import emails
 
@@ -188,3 +193,50 @@ def test_money_without_a_rate_is_told_currency_by_currency():
     assert "JPY sem cotação: JP¥ 12.345 investidos, JP¥ 0 faturados\n" in text
     assert "USD sem cotação: US$ 10,00 investidos, US$ 99,00 faturados, US$ 9,00 reembolsados\n" in text
     assert "sem cotação" not in morning.letter(reader(), msgspec.structs.replace(told, apart=()), SITE).text
+
+
+@pytest.fixture
+async def ledger(db: Database) -> AsyncIterator[Ledger]:
+    async with a_ledger(db) as made:
+        yield made
+
+
+CUT_SHORT = """
+UPDATE insight_days SET fetched_at = (day + time '22:57') AT TIME ZONE 'America/Sao_Paulo', due_at = now(), reason = 'no_profile'
+WHERE day = (SELECT max(day) - 1 FROM insight_days)
+"""
+
+
+async def test_the_letter_says_that_yesterday_was_last_read_while_it_lasted(ledger: Ledger):
+    await ledger.fetched()
+    async with ledger.db.system() as conn:
+        whole = await morning.of_yesterday(conn, ledger.desk.shop.id)
+    await put(ledger.db, CUT_SHORT)
+    async with ledger.db.system() as conn:
+        told = await morning.of_yesterday(conn, ledger.desk.shop.id)
+
+    assert not whole.is_late
+    assert told.is_late
+    assert "ainda não veio inteiro da Meta" in morning.letter(reader(), told, SITE).text
+
+
+async def test_a_day_is_whole_once_it_was_read_after_its_end_and_today_is_no_gap(ledger: Ledger):
+    await ledger.fetched()
+    await put(ledger.db, CUT_SHORT)
+    async with ledger.db.system() as conn:
+        now = await clock(conn)
+        today = now.astimezone(ZONE).date()
+        notes = {
+            back: (await report(conn, ledger.desk.shop.id, Ask("ad", day, day), now)).notes
+            for back in (0, 1, 2)
+            for day in (today - timedelta(days=back),)
+        }
+        (state, *_) = (await progress.progress(conn, ledger.desk.shop.id)).accounts
+        days = await progress.account_days(
+            conn, ledger.desk.shop.id, ledger.account, today - timedelta(days=2), today
+        )
+
+    assert ["gaps" in notes[back] for back in (0, 1, 2)] == [False, True, False]
+    assert "partial" in notes[0]
+    assert (state.missing, state.early) == (0, 1)
+    assert [each.is_whole for each in days] == [False, False, True]

@@ -404,7 +404,7 @@ async def test_what_meta_never_told_of_an_account_is_unknown_and_what_came_witho
     assert order == sorted(order)
     assert len({*order}) == 2
     assert "gaps" in notes
-    assert "Há dias de alguma conta que ainda não vieram da Meta" in page.words
+    assert "Há dias de alguma conta que ainda não vieram inteiros da Meta" in page.words
     first = page.text.partition(off[0]["name"] + "</a>")[2].partition("<td")[2].partition("</td>")[0]
     assert re.search(r'<span class="figure"[^>]*>—</span>', first)
     assert {row["spend"] for row in came} == {"0.00"}

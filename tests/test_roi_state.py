@@ -25,7 +25,7 @@ from whatrack.web.pages import roi_state
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 IDLE: Any = AccountProgress(
     account_id=uuid4(), ad_account_id="act_1", name="CA 01", zone="America/Sao_Paulo", is_active=True, is_running=False,
-    reason=None, message=None, next_at=NOW, tried_at=NOW, whole_at=NOW, asked_at=None, days=90, fetched=90, due=0, missing=0,
+    reason=None, message=None, next_at=NOW, tried_at=NOW, whole_at=NOW, asked_at=None, days=90, fetched=90, due=0, missing=0, early=0,
     since=NOW.date(), fetched_at=NOW,
 )  # fmt: skip
 

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import pytest
 
-from tests.conversions import put
 from tests.insights import Ledger, a_ledger
 from tests.roi_world import UNTIL, make_world, spend
 from tests.simulated_clock import SimulatedClock
@@ -66,19 +65,6 @@ async def test_a_night_after_a_morning_slept_through_brings_one_letter_about_a_d
         await own.close()
 
     assert told == 1
-
-
-@BROKEN
-async def test_a_letter_says_that_yesterday_was_last_read_while_it_lasted(ledger: Ledger):
-    await ledger.fetched()
-    await put(
-        ledger.db, "UPDATE insight_days SET fetched_at = day + time '12:00', due_at = day + time '13:00', reason = 'no_profile'"
-        " WHERE day = (SELECT max(day) - 1 FROM insight_days)",
-    )  # fmt: skip
-    async with ledger.db.system() as conn:
-        told = await morning.of_yesterday(conn, ledger.desk.shop.id)
-
-    assert told.is_late
 
 
 @BROKEN

@@ -241,4 +241,7 @@ def _insights(accounts: Sequence[AccountProgress]) -> Iterator[Finding]:
                 "spend", "warning", f"{name}: {each.fetched} of {each.days} days are fetched so far"
             )
         else:
-            yield Finding("spend", "ok", f"{name}: {each.fetched} days are fetched, {each.due} due again")
+            early = f" ({each.early} before they ended)" if each.early else ""
+            yield Finding(
+                "spend", "ok", f"{name}: {each.fetched} days are fetched{early}, {each.due} due again"
+            )

@@ -7,7 +7,7 @@ Source: Meta, "Insights API best practices", read 2026-11: figures are final aft
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -39,6 +39,15 @@ class Range(msgspec.Struct, frozen=True, order=True):
         """The newer half and the older one, of at least two days."""
         middle = self.since + ONE_DAY * (len(self) // 2)
         return Range(middle, self.until), Range(self.since, middle - ONE_DAY)
+
+
+def is_zone(name: str) -> bool:
+    """Whether this machine knows a time zone of that name."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 def local_day(moment: datetime, zone: ZoneInfo) -> date:

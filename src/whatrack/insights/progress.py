@@ -6,13 +6,14 @@ Reads only what is kept here: nobody waits for Meta.
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 import msgspec
 from psycopg.rows import class_row
 
 from whatrack.db import Connection
+from whatrack.insights import days
 
 # Days are kept without gaps, and what was never fetched is due: so only the ends (by the primary key) and what is due some time
 # (insight_days_due, four weeks an account) are read, however long the history. An account that never was on has no row.
@@ -20,27 +21,34 @@ ACCOUNTS: LiteralString = """
 SELECT s.account_id, a.ad_account_id, a.ad_account_name AS name, a.timezone_name AS zone, a.is_active,
        coalesce(s.lease_until > now(), false) AS is_running, s.reason, s.message, s.next_at, s.tried_at, s.whole_at, s.asked_at,
        coalesce(span.newest - span.since + 1, 0) AS days, coalesce(span.newest - span.since + 1 - d.missing, 0) AS fetched,
-       coalesce(d.due, 0) AS due, coalesce(d.missing, 0) AS missing, span.since, d.fetched_at
+       coalesce(d.due, 0) AS due, coalesce(d.missing, 0) AS missing, coalesce(d.early, 0) AS early, span.since, d.fetched_at
 FROM insight_accounts s JOIN meta_ad_accounts a ON a.organization_id = s.organization_id AND a.id = s.account_id
 LEFT JOIN LATERAL (SELECT min(day) AS since, max(day) AS newest FROM insight_days d
     WHERE d.organization_id = s.organization_id AND d.account_id = s.account_id) AS span ON true
-LEFT JOIN (SELECT account_id, count(*) FILTER (WHERE due_at <= now()) AS due, count(*) FILTER (WHERE fetched_at IS NULL) AS missing,
-           max(fetched_at) AS fetched_at
-           FROM insight_days WHERE organization_id = %(organization)s AND due_at IS NOT NULL GROUP BY account_id) AS d
+LEFT JOIN (SELECT n.account_id, count(*) FILTER (WHERE n.due_at <= now()) AS due, count(*) FILTER (WHERE n.fetched_at IS NULL) AS missing,
+           count(*) FILTER (WHERE n.fetched_at < ended.at AND ended.at <= now()) AS early, max(n.fetched_at) AS fetched_at
+           FROM insight_days n JOIN meta_ad_accounts z ON z.organization_id = n.organization_id AND z.id = n.account_id
+           CROSS JOIN LATERAL (SELECT CASE WHEN z.timezone_name = ANY(%(zones)s) THEN (n.day + 1)::timestamp AT TIME ZONE z.timezone_name
+               END AS at) AS ended
+           WHERE n.organization_id = %(organization)s AND n.due_at IS NOT NULL GROUP BY n.account_id) AS d
     ON d.account_id = s.account_id
 WHERE s.organization_id = %(organization)s ORDER BY lower(a.ad_account_name), a.id
 """
 DAYS: LiteralString = """
-SELECT d.day, d.due_at, d.fetched_at, d.connection_id, c.fb_user_name AS profile, d.reason, d.attempts, d.rows
-FROM insight_days d LEFT JOIN meta_connections c ON c.organization_id = d.organization_id AND c.id = d.connection_id
-WHERE d.organization_id = %s AND d.account_id = %s AND d.day BETWEEN %s AND %s ORDER BY d.day DESC
+SELECT d.day, d.due_at, d.fetched_at, d.connection_id, c.fb_user_name AS profile, d.reason, d.attempts, d.rows,
+       CASE WHEN a.timezone_name = ANY(%(zones)s) THEN (d.day + 1)::timestamp AT TIME ZONE a.timezone_name END AS ends_at
+FROM insight_days d JOIN meta_ad_accounts a ON a.organization_id = d.organization_id AND a.id = d.account_id
+LEFT JOIN meta_connections c ON c.organization_id = d.organization_id AND c.id = d.connection_id
+WHERE d.organization_id = %(organization)s AND d.account_id = %(account)s AND d.day BETWEEN %(since)s AND %(until)s ORDER BY d.day DESC
 """
+ZONES: LiteralString = "SELECT DISTINCT timezone_name FROM meta_ad_accounts WHERE organization_id = %s"
 
 
 class AccountProgress(msgspec.Struct, frozen=True):
     """An account that is or was on.
 
-    days: kept since `since`; fetched: of them, at least once; missing: never; due: to be fetched now, again or at last.
+    days: kept since `since`; fetched: of them, at least once; missing: never; early: over, and last fetched while they lasted,
+    so not whole; due: to be fetched now, again or at last.
     whole_at: when nothing was due any more; fetched_at: when a day last came; reason: why the last try was not whole.
     """
 
@@ -60,6 +68,7 @@ class AccountProgress(msgspec.Struct, frozen=True):
     fetched: int
     due: int
     missing: int
+    early: int
     since: date | None
     fetched_at: datetime | None
 
@@ -86,7 +95,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def days_fetched(self) -> int:
-        """How many account-days came whole at least once."""
+        """How many account-days came at least once."""
         return sum(each.fetched for each in self.accounts)
 
     @property
@@ -101,7 +110,10 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class DayProgress(msgspec.Struct, frozen=True):
-    """An account-day. profile: whose token fetched it; None when it was not, or that profile is gone."""
+    """An account-day. profile: whose token fetched it; None when it was not, or that profile is gone. ends_at: in its
+
+    zone; None where that is none that this machine knows.
+    """
 
     day: date
     due_at: datetime | None
@@ -111,12 +123,19 @@ class DayProgress(msgspec.Struct, frozen=True):
     reason: str | None
     attempts: int
     rows: int
+    ends_at: datetime | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was read since it ended."""
+        return bool(self.fetched_at and self.ends_at and self.fetched_at >= self.ends_at)
 
 
 async def progress(conn: Connection, organization_id: UUID) -> Progress:
     """How far each account is."""
     async with conn.cursor(row_factory=class_row(AccountProgress)) as cursor:
-        return Progress(await (await cursor.execute(ACCOUNTS, {"organization": organization_id})).fetchall())
+        values = {"organization": organization_id, "zones": await _zones(conn, organization_id)}
+        return Progress(await (await cursor.execute(ACCOUNTS, values)).fetchall())
 
 
 async def freshness(conn: Connection, organization_id: UUID) -> dict[UUID, AccountProgress]:
@@ -129,4 +148,17 @@ async def account_days(
 ) -> list[DayProgress]:
     """The account's days from since to until, both included, the newest first."""
     async with conn.cursor(row_factory=class_row(DayProgress)) as cursor:
-        return await (await cursor.execute(DAYS, [organization_id, account_id, since, until])).fetchall()
+        values: dict[str, Any] = {
+            "organization": organization_id,
+            "account": account_id,
+            "since": since,
+            "until": until,
+        }
+        values["zones"] = await _zones(conn, organization_id)
+        return await (await cursor.execute(DAYS, values)).fetchall()
+
+
+async def _zones(conn: Connection, organization_id: UUID) -> list[str]:
+    """The zones of the organization's accounts, as far as they are any."""
+    found = await (await conn.execute(ZONES, [organization_id])).fetchall()
+    return [zone for (zone,) in found if days.is_zone(zone)]

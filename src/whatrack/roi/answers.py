@@ -24,9 +24,9 @@ Note = Literal[
     "rate_missing",   # there is money whose day has no rate: it is in no sum, see Row.apart
     "immature",       # counted by click, and the period's last clicks may still become sales: see immature_since
     "tax_off",        # nobody has said yet whether Meta's invoice has tax
-    "partial",        # the period has days that Meta may still restate, or that were not fetched whole
+    "partial",        # the period has days that are not over, or that Meta may still restate
     "refunds_by_sale",  # refunds stand on the day of their sale, as was asked, not on their own
-    "gaps",           # account-days never came whole: due ones, or all of an account that is on or has tickets
+    "gaps",           # days that are over did not come whole: were not read since they ended, of an account that is on or has tickets
 ]  # fmt: skip
 
 
@@ -68,9 +68,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How current an account's spend is. fetched_at: its last day that came whole; gaps: days of the period that did not.
+    """How current an account's spend is. fetched_at: when nothing of it was due any more; gaps: days of the period that are over
 
-    came: whether any day of the period ever did, with delivery or without.
+    and not whole, that is, not read since they ended. came: whether any day of the period was ever read, with delivery or without.
     """
 
     ad_account_id: str

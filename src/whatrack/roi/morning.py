@@ -82,8 +82,8 @@ log = logger(__name__)
 class Morning(msgspec.Struct, frozen=True):
     """What the letters of one organization tell. best, worst: of the ads that spent, by profit; None without any.
 
-    apart: money whose day has no rate, a currency each: in none of the sums. is_late: some account's yesterday has not been
-    fetched whole.
+    apart: money whose day has no rate, a currency each: in none of the sums. is_late: some account's yesterday
+    was not read since it ended.
     """
 
     organization: str

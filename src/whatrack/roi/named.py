@@ -1,6 +1,7 @@
 """What rows are called, and what else they say beside their sums: parents, status, reach, and how fresh an account is."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -48,15 +49,19 @@ SELECT m.ref::text, k.meta_ad_name FROM meta_ads m CROSS JOIN LATERAL (
     AND k.meta_ad_name <> m.name LIMIT 1) AS k
 WHERE m.organization_id = %(organization)s AND m.ref = ANY(%(keys)s::int[])
 """
-# Only what is due may never have come: insight_days_due holds those days alone.
+# What was not read since it ended is due, for ever if need be: insight_days_due holds those days, and four weeks beside them.
 FRESHNESS: LiteralString = """
 SELECT a.ref, s.whole_at, s.reason, (
-    SELECT count(*) FROM insight_days d WHERE d.organization_id = a.organization_id AND d.account_id = a.id
-    AND d.due_at IS NOT NULL AND d.fetched_at IS NULL AND d.day BETWEEN %(since)s AND %(until)s) AS gaps, EXISTS (
+    SELECT count(*) FROM insight_days d CROSS JOIN LATERAL (SELECT (d.day + 1)::timestamp AT TIME ZONE z.zone AS at) AS ended
+    WHERE d.organization_id = a.organization_id AND d.account_id = a.id AND d.due_at IS NOT NULL
+    AND d.day BETWEEN %(since)s AND %(until)s AND ended.at <= %(now)s AND (d.fetched_at IS NULL OR d.fetched_at < ended.at)
+    ) AS gaps, EXISTS (
     SELECT FROM insight_days d WHERE d.organization_id = a.organization_id AND d.account_id = a.id
     AND d.fetched_at IS NOT NULL AND d.day BETWEEN %(since)s AND %(until)s) AS came
-FROM meta_ad_accounts a LEFT JOIN insight_accounts s ON s.organization_id = a.organization_id AND s.account_id = a.id
-WHERE a.organization_id = %(organization)s AND a.ref = ANY(%(refs)s) AND (a.is_active OR s.account_id IS NOT NULL)
+FROM unnest(%(refs)s::int[], %(zones)s::text[]) AS z (ref, zone)
+JOIN meta_ad_accounts a ON a.organization_id = %(organization)s AND a.ref = z.ref
+LEFT JOIN insight_accounts s ON s.organization_id = a.organization_id AND s.account_id = a.id
+WHERE a.is_active OR s.account_id IS NOT NULL
 ORDER BY lower(a.ad_account_name), a.ref
 """
 CALLED: LiteralString = """
@@ -157,14 +162,16 @@ async def reach(conn: Connection, about: Scope, ask: Ask, keys: Sequence[str]) -
     return dict(await (await conn.execute(REACH, values)).fetchall())
 
 
-async def freshness(conn: Connection, about: Scope, ask: Ask) -> list[Freshness]:
+async def freshness(conn: Connection, about: Scope, ask: Ask, now: datetime) -> list[Freshness]:
     """How fresh each account's spend is that was ever on, by name."""
     accounts = {account.ref: account for account in about.asked}
     values = {
         "organization": about.organization_id,
         "refs": list(accounts),
+        "zones": [account.zone for account in accounts.values()],
         "since": ask.since,
         "until": ask.until,
+        "now": now,
     }
     found = await (await conn.execute(FRESHNESS, values)).fetchall()
     return [

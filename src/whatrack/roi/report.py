@@ -54,7 +54,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     abroad = await own.whole(conn, about, ask) if _is_foreign(about) else None
     earlier = await reading.totals(conn, about, previous(ask)) if ask.compare else None
     missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
-    fresh = await named.freshness(conn, about, ask)
+    fresh = await named.freshness(conn, about, ask, now)
     came = {each.ad_account_id for each in fresh if each.came}
     told = _unknown_last(ask, [_told(row, came) for row in await _rows(conn, about, ask, found, missing)])
     since = await _immature_since(conn, about, ask, now) if ask.basis == "click" else None
@@ -68,7 +68,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         previous=_total_row(about, earlier, {}) if earlier is not None else None,
         count=found.count,
         notes=_notes(
-            about, ask, now, missing, immature=since is not None, gaps=_has_gaps(about, told, fresh, came)
+            about, ask, now, missing, immature=since is not None, gaps=_has_gaps(about, ask, now, told, fresh)
         ),
         freshness=fresh,
         break_even=break_even,
@@ -188,12 +188,16 @@ def _unknown_last(ask: Ask, rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: metrics.value(row.amounts, ask.sort) is None)
 
 
-def _has_gaps(about: Scope, rows: Sequence[Row], fresh: Sequence[Freshness], came: Set[str]) -> bool:
-    """Whether spend may be missing: due days that did not come, an account that is on and of which none did, or one that is off
+def _has_gaps(about: Scope, ask: Ask, now: datetime, rows: Sequence[Row], fresh: Sequence[Freshness]) -> bool:
+    """Whether spend of days that are over may be missing: those that did not come whole, those of an account that is on and of
 
-    and whose ads brought people all the same, as far as they are among the rows.
+    which none came, or those of one that is off and whose ads brought people all the same, as far as they are among the rows.
     """
-    on = any(each.is_active and each.ad_account_id not in came for each in about.asked)
+    came = {each.ad_account_id for each in fresh if each.came}
+    on = any(
+        each.is_active and each.ad_account_id not in came and periods.day_in(now, each.zone) > ask.since
+        for each in about.asked
+    )
     off = any(
         row.account_id not in came and row.amounts.spend is None and (row.amounts.leads or row.amounts.sales)
         for row in rows

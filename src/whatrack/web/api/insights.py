@@ -98,7 +98,7 @@ class InsightRow(Numbers):
 
 
 class AccountFreshness(BaseModel):
-    """When an account's spend was last whole, and how many of the period's days never came."""
+    """When an account's spend was last whole, and how many of the period's days are over and were not read since."""
 
     ad_account_id: str
     name: str

@@ -373,7 +373,7 @@ def notes(found: Report, filters: Filters, *, opens: bool) -> dict[str, list[tup
     mature = found.immature_since
     known: dict[str, tuple[str, str, str]] = {
         "rate_missing": (_("Falta a cotação de %(currencies)s em algum dia: esse dinheiro não entra em nenhuma soma.", currencies=apart or _("uma moeda")), rates, _("Informar cotações")),
-        "gaps": (_("Há dias de alguma conta que ainda não vieram da Meta: o investimento pode estar incompleto."), days, _("Ver quais")),
+        "gaps": (_("Há dias de alguma conta que ainda não vieram inteiros da Meta: o investimento pode estar incompleto."), days, _("Ver quais")),
         "immature": (_("Cliques desde %(day)s ainda podem virar vendas: o resultado deles é imaturo.", day=day(mature, "short")) if mature else _("Os cliques mais recentes ainda podem virar vendas."), "", ""),
         "converted": (_("Valores em outra moeda foram convertidos para %(currency)s pela cotação do dia de cada um.", currency=found.currency), rates, _("Ver cotações")),
         "zones_differ": (_("As contas têm fusos diferentes: cada linha usa o fuso da sua conta, e o total usa o da organização. Por isso uma venda perto da meia-noite pode contar na linha e não no total, ou o contrário."), "", ""),
