@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -11,12 +11,14 @@ import aiohttp
 import msgspec
 import pytest
 
+from tests.conftest import settings_for_tests
 from tests.conversions import put
 from tests.insights import Ledger, a_ledger
 from tests.pages_support import get, send
 from tests.roi_world import make_world, spend
+from tests.simulated_clock import SimulatedClock
 from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in
-from whatrack.db import Database
+from whatrack.db import Connection, Database
 from whatrack.db import now as clock
 from whatrack.insights import progress
 from whatrack.roi import morning, subscriptions
@@ -26,7 +28,7 @@ from whatrack.roi.metrics import Amounts
 from whatrack.roi.morning import Morning
 from whatrack.roi.report import report
 from whatrack.roi.subscriptions import Reader
-from whatrack.tenants import emails
+from whatrack.tenants import emails, post
 
 ZONE = ZoneInfo("America/Sao_Paulo")
 SITE = "https://wt.example"
@@ -44,7 +46,12 @@ async def admin(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp
 
 
 def reader(language: str | None = None) -> Reader:
-    return Reader(uuid4(), uuid4(), "ana@example.com", language, is_disabled=False, organization="Sorriso")
+    until = datetime(2026, 11, 27, 3, tzinfo=UTC)
+    return Reader(uuid4(), uuid4(), "ana@example.com", language, date(2026, 11, 25), until, is_owed=True)
+
+
+async def yesterday(conn: Connection) -> date:
+    return (await clock(conn)).astimezone(ZONE).date() - timedelta(days=1)
 
 
 async def due_at(db: Database) -> list[datetime]:
@@ -66,9 +73,21 @@ async def test_the_letter_is_due_at_eight_in_the_organizations_zone(db: Database
     assert (row["at"], row["soon"]) == ("08:00:00", True)
 
 
-async def make_due(db: Database) -> None:
+async def make_it(db: Database, hour: int) -> None:
+    """Let it be this hour where the organizations are."""
     async with db.system() as conn:
-        await conn.execute("UPDATE report_subscriptions SET due_at = now() - interval '5 hours'")
+        hours = hour - (await clock(conn)).hour
+        hours = (hours + 12) % 24 - 12
+        await conn.execute("UPDATE organizations SET timezone = %s", [f"Etc/GMT{-hours:+d}"])  # +3: behind
+
+
+async def make_due(db: Database) -> None:
+    """Let everybody have asked days ago, and it be noon where the organizations are."""
+    await make_it(db, 12)
+    async with db.system() as conn:
+        await conn.execute(
+            "UPDATE report_subscriptions SET due_at = now() - interval '5 hours', first_day = first_day - 3"
+        )
 
 
 async def letters(db: Database) -> list[emails.Letter]:
@@ -168,11 +187,11 @@ async def test_the_mail_is_turned_on_and_off_on_its_page(
 async def test_the_letter_says_what_money_is_in_none_of_its_sums(db: Database):
     world = await make_world(db, tickets=0, rules=False)
     async with db.system() as conn:
-        yesterday = (await clock(conn)).astimezone(ZONE).date() - timedelta(days=1)
-        await spend(conn, world, "act_2", yesterday, yesterday, random.Random(3))  # dollars, without a rate
-        told = await morning.of_yesterday(conn, world.shop.id)
+        day = await yesterday(conn)
+        await spend(conn, world, "act_2", day, day, random.Random(3))  # dollars, without a rate
+        told = await morning.of_day(conn, world.shop.id, day)
     (spent,) = await rows(
-        db, "SELECT sum(spend) / 100.0 AS usd FROM meta_ad_insights_daily WHERE day = %s", yesterday
+        db, "SELECT sum(spend) / 100.0 AS usd FROM meta_ad_insights_daily WHERE day = %s", day
     )
     letter = morning.letter(reader("en"), told, SITE)
 
@@ -210,10 +229,10 @@ WHERE day = (SELECT max(day) - 1 FROM insight_days)
 async def test_the_letter_says_that_yesterday_was_last_read_while_it_lasted(ledger: Ledger):
     await ledger.fetched()
     async with ledger.db.system() as conn:
-        whole = await morning.of_yesterday(conn, ledger.desk.shop.id)
+        whole = await morning.of_day(conn, ledger.desk.shop.id, await yesterday(conn))
     await put(ledger.db, CUT_SHORT)
     async with ledger.db.system() as conn:
-        told = await morning.of_yesterday(conn, ledger.desk.shop.id)
+        told = await morning.of_day(conn, ledger.desk.shop.id, await yesterday(conn))
 
     assert not whole.is_late
     assert told.is_late
@@ -240,3 +259,121 @@ async def test_a_day_is_whole_once_it_was_read_after_its_end_and_today_is_no_gap
     assert "partial" in notes[0]
     assert (state.missing, state.early) == (0, 1)
     assert [each.is_whole for each in days] == [False, False, True]
+
+
+async def wake(db: Database) -> None:
+    """What the loop does while the service runs."""
+    async with db.system() as conn:
+        while await morning.send_due(conn, SEALER, SITE):
+            pass
+
+
+async def test_a_night_after_a_morning_slept_through_brings_one_letter_about_a_day(
+    db: Database, shop: Shop, conninfo: str
+):
+    person = await make_person(db, shop)
+    async with SimulatedClock(conninfo) as moved:
+        own = await moved.open()
+        async with own.system() as conn:
+            local = (await clock(conn)).astimezone(ZONE)
+            two = local.replace(hour=2, minute=0) + timedelta(days=3)
+        async with own.tenant(shop.id) as conn:
+            await subscriptions.subscribe(conn, shop.id, person.id)
+        await moved.move(int((two - local).total_seconds()))  # two in the night, a morning was missed
+        await wake(own)
+        in_the_night = await rows(db, "SELECT day FROM report_letters")
+        await moved.move(int((two - local).total_seconds()) + 7 * 3600)  # nine the same morning
+        await wake(own)
+        await own.close()
+
+    assert in_the_night == []
+    assert [row["day"] for row in await rows(db, "SELECT day FROM report_letters")] == [
+        two.date() - timedelta(days=1)
+    ]
+    assert len(await rows(db, "SELECT 1 FROM emails")) == 1
+
+
+async def test_who_asks_after_eight_is_told_of_no_day_before_even_where_the_zone_changes(
+    db: Database, shop: Shop
+):
+    person = await make_person(db, shop)
+    await make_it(db, 9)
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+    await make_it(db, 10)
+    (looked,) = await rows(db, "SELECT due_at <= now() AS now FROM report_subscriptions")
+    await wake(db)
+
+    assert looked["now"]  # for eight is at another moment now
+    assert await rows(db, "SELECT 1 FROM report_letters") == []
+
+
+FAR = ("America/Sao_Paulo", "America/Manaus", "Pacific/Honolulu", "Pacific/Auckland", "Asia/Kolkata")
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_day_is_told_once_between_eight_and_midnight_whenever_the_service_runs_and_wherever_it_is(
+    db: Database, shop: Shop, conninfo: str, seed: int
+):
+    chance = random.Random(seed)
+    person = await make_person(db, shop)
+    runs, zone, told = True, ZONE, list[date]()
+    first: date | None = None  # that may be told; None while nothing is asked for
+    async with SimulatedClock(conninfo) as moved:
+        own = await moved.open()
+        async with own.system() as conn:
+            local = (await clock(conn)).astimezone(ZONE)
+        start = int((local.replace(hour=0, minute=5, second=0) - local).total_seconds())
+        for hour in range(24 * 5):
+            await moved.move(start + hour * 3600)
+            if chance.random() < 0.08:
+                runs = not runs
+            if chance.random() < 0.03:
+                zone = ZoneInfo(chance.choice(FAR))
+                async with own.tenant(shop.id) as conn:
+                    await conn.execute("UPDATE organizations SET timezone = %s", [zone.key])
+            async with own.tenant(shop.id) as conn:
+                at = (await clock(conn)).astimezone(zone)
+                if first and chance.random() < 0.06:
+                    await subscriptions.unsubscribe(conn, shop.id, person.id)
+                    first = None
+                elif not first and chance.random() < 0.4:
+                    await subscriptions.subscribe(conn, shop.id, person.id)
+                    first = at.date() - timedelta(days=1 if at.hour < 8 else 0)
+            if not runs:
+                continue
+            await wake(own)
+            day = at.date() - timedelta(days=1)
+            is_new = first is not None and at.hour >= 8 and day >= first and (not told or day > told[-1])
+            told += [day] * is_new
+            found = await rows(db, "SELECT day FROM report_letters ORDER BY owed_at")
+            assert [row["day"] for row in found] == told, (at, zone.key)
+        await own.close()
+
+    assert len(told) >= 2
+    assert len(await rows(db, "SELECT 1 FROM emails")) == len(told)
+
+
+async def test_a_letter_that_could_not_be_sent_by_midnight_is_sent_no_more(db: Database, shop: Shop):
+    person = await make_person(db, shop)
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+    await make_due(db)
+    await wake(db)
+    async with db.installation() as conn:
+        owed = await emails.claim(conn, SEALER)
+    assert owed
+    assert owed.letter.until
+    async with db.system() as conn:
+        (zone,) = await (await conn.execute("SELECT timezone FROM organizations")).fetchone() or ("",)
+    midnight = owed.letter.until.astimezone(ZoneInfo(zone))
+    assert (midnight.time(), owed.is_over) == (time(), False)
+    late = msgspec.structs.replace(owed.letter, until=midnight - timedelta(days=1))
+    async with db.installation() as conn:
+        await emails.drop(conn, owed.id)
+        await emails.queue(conn, SEALER, late)
+    settings = settings_for_tests(
+        SMTP_HOST="127.0.0.1", SMTP_PORT=1, SMTP_SECURITY="none"
+    )  # nobody listens there
+    assert await post.send_next(db, SEALER, settings)
+    assert await rows(db, "SELECT 1 FROM emails") == []

@@ -50,7 +50,7 @@ from whatrack.meta.graph import Graph
 from whatrack.meta.media import Media, NotFetched
 from whatrack.meta.oauth import App
 from whatrack.observe import DRAINED, EXCEPTIONS, MESSAGES, PARTITION_DAYS, QUEUE_LAG, QUEUE_ROWS, logger
-from whatrack.roi import facts, morning
+from whatrack.roi import facts, morning, subscriptions
 from whatrack.settings import Settings
 from whatrack.tenants import links, post, sessions, throttle
 from whatrack.tickets import store as tickets
@@ -303,6 +303,7 @@ class Workers:
         async with self._db.system() as conn:
             await activity.drop_old(conn)
             await login.drop_old_states(conn)
+            await subscriptions.drop_old(conn)
         await flow_connections.reseal(self._db, self._sealer)
         return False
 

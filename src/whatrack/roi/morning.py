@@ -3,11 +3,11 @@
 Background loops have no catalogue of translations (that is the web's), so the letter stands here whole in both languages.
 """
 
+import secrets
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 from babel.dates import format_date
@@ -97,18 +97,21 @@ class Morning(msgspec.Struct, frozen=True):
 
 
 async def send_due(conn: Connection, sealer: Sealer, address: str) -> bool:
-    """Owe the letters of one organization whose morning has come (system scope); whether there was one.
+    """Owe the letters of one organization for which it is time to look (system scope); whether there was one.
 
-    Mail and subscription move in one transaction. A report that cannot be made is tried again in half an hour.
+    Mail, its row and the next look are one transaction. A report that cannot be made is tried again in half an hour.
     """
     readers = await subscriptions.claim(conn)
     if not readers:
         return False
-    wanted = [each for each in readers if not each.is_disabled]
+    owed = [each for each in readers if each.is_owed]
+    if not owed:
+        return True
     try:
         async with conn.transaction():
-            morning = await of_yesterday(conn, readers[0].organization_id)
-            for reader in wanted:
+            morning = await of_day(conn, owed[0].organization_id, owed[0].day)
+            for reader in owed:
+                await subscriptions.tell(conn, reader, secrets.token_bytes(32))
                 await emails.queue(conn, sealer, letter(reader, morning, address))
     except Exception as error:
         log.exception("morning_failed", organization=str(readers[0].organization_id), exc_info=error)
@@ -116,11 +119,10 @@ async def send_due(conn: Connection, sealer: Sealer, address: str) -> bool:
     return True
 
 
-async def of_yesterday(conn: Connection, organization_id: UUID) -> Morning:
-    """Yesterday of the organization's zone."""
+async def of_day(conn: Connection, organization_id: UUID, day: date) -> Morning:
+    """What the letters about a day tell."""
     own = await organizations.by_id(conn, organization_id)
     now = await database.now(conn)
-    day = now.astimezone(ZoneInfo(own.timezone)).date() - timedelta(days=1)
     found = await _report(conn, organization_id, day, now)
     best, worst = extremes(found.rows)
     late = bool({"gaps"} & found.notes)
@@ -161,7 +163,9 @@ def letter(reader: Reader, morning: Morning, address: str) -> Letter:
         "link": f"{address}/roi?period=yesterday&level=ad&sort=profit",
         "stop": f"{address}/roi/mail",
     }
-    return Letter(reader.email, SUBJECTS[language].format(**told), TEXTS[language].format(**told))
+    return Letter(
+        reader.email, SUBJECTS[language].format(**told), TEXTS[language].format(**told), until=reader.until
+    )
 
 
 def _ad(text: str, row: Row | None, currency: str, language: str) -> str:

@@ -1,9 +1,10 @@
 """Mail that is owed: written, sealed, in the transaction of what it tells; sent by a loop. One writer of `emails`.
 
-A mail may arrive twice (the server took it and we died before we knew), and is given up after two days.
+A mail may arrive twice (the server took it and we died before we knew), and is given up after two days, or when
+it says itself that it is of no use any more.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
 
@@ -20,26 +21,28 @@ INSERT: LiteralString = "INSERT INTO emails (id, sealed) VALUES (%s, %s)"
 CLAIM: LiteralString = """
 UPDATE emails SET attempts = attempts + 1, next_attempt_at = now() + interval '1 minute' * 2 ^ least(attempts + 1, 6)
 WHERE id = (SELECT id FROM emails WHERE next_attempt_at <= now() ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, sealed, attempts, now() - created_at > %s
+RETURNING id, sealed, attempts, now() - created_at > %s, now()
 """
 DELETE: LiteralString = "DELETE FROM emails WHERE id = %s"
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """One mail to one person, as plain text."""
+    """One mail to one person, as plain text. until: from then on it is of use to nobody, and is not sent."""
 
     to: str
     subject: str
     text: str
+    until: datetime | None = None
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """A mail whose turn has come. is_late: this is the last attempt."""
+    """A mail whose turn has come. is_late: this is the last attempt; is_over: it comes too late to be sent at all."""
 
     id: UUID
     letter: Letter
     attempts: int
     is_late: bool
+    is_over: bool
 
 
 async def queue(conn: Connection, sealer: Sealer, letter: Letter) -> None:
@@ -52,8 +55,10 @@ async def claim(conn: Connection, sealer: Sealer) -> Owed | None:
     row = await (await conn.execute(CLAIM, [GIVE_UP_AFTER])).fetchone()
     if row is None:
         return None
-    email_id, sealed, attempts, is_late = row
-    return Owed(email_id, msgspec.json.decode(sealer.open(sealed), type=Letter), attempts, is_late)
+    email_id, sealed, attempts, is_late, now = row
+    letter = msgspec.json.decode(sealer.open(sealed), type=Letter)
+    is_over = letter.until is not None and now >= letter.until
+    return Owed(email_id, letter, attempts, is_late, is_over)
 
 
 async def drop(conn: Connection, email_id: UUID) -> None:

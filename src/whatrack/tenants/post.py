@@ -20,13 +20,16 @@ log = logger(__name__)
 
 
 async def send_next(db: Database, sealer: Sealer, settings: Settings) -> bool:
-    """Send the mail that is due; whether there was one. What fails is tried again later, for two days."""
+    """Send the mail that is due; whether there was one. What fails is tried again later, for two days or as long as it is of use."""
     async with db.installation() as conn:
         owed = await emails.claim(conn, sealer)
     if owed is None:
         return False
     try:
-        await asyncio.to_thread(deliver, settings, owed.letter)
+        if owed.is_over:
+            log.warning("email_outdated", email=str(owed.id), attempts=owed.attempts)
+        else:
+            await asyncio.to_thread(deliver, settings, owed.letter)
     except (OSError, smtplib.SMTPException, ValueError) as error:  # ValueError: an address no header can hold
         if not _gives_up(owed, error):
             return True
