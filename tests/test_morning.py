@@ -20,7 +20,7 @@ from tests.simulated_clock import SimulatedClock
 from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in
 from whatrack.db import Connection, Database
 from whatrack.db import now as clock
-from whatrack.insights import progress
+from whatrack.insights import progress, rollups
 from whatrack.roi import morning, subscriptions
 from whatrack.roi.answers import Apart, Row
 from whatrack.roi.ask import Ask
@@ -149,26 +149,101 @@ async def test_who_leaves_the_organization_gets_no_more_letters(db: Database, sh
     assert await due_at(db) == []
 
 
-def test_the_letter_names_the_best_ad_and_the_worst():
-    def row(name: str, spend: int, revenue: int) -> Row:
-        money = Decimal(revenue)
-        amounts = Amounts(
-            spend=Decimal(spend), gross_spend=Decimal(spend), revenue=money, attributed_revenue=money
-        )
-        return Row("ad", name, name, amounts)
+def ad_row(name: str, spend: int, revenue: int) -> Row:
+    money = Decimal(revenue)
+    amounts = Amounts(
+        spend=Decimal(spend), gross_spend=Decimal(spend), revenue=money, attributed_revenue=money
+    )
+    return Row("ad", name, name, amounts)
 
-    ads = [row("Fraco", 500, 100), row("Forte", 300, 900), row("Sem gasto", 0, 2000), row("Médio", 100, 100)]
-    best, worst = morning.extremes(ads)
-    assert best
-    assert worst
-    told = Morning("Sorriso", date(2026, 11, 25), "BRL", ads[1].amounts, best, worst, (), is_late=False)
+
+def test_the_letter_names_the_best_ad_and_the_worst():
+    best, worst = ad_row("Forte", 300, 900), ad_row("Fraco", 500, 100)
+    told = Morning("Sorriso", date(2026, 11, 25), "BRL", best.amounts, best, worst, (), is_late=False)
     letter = morning.letter(reader(), told, SITE)
 
     assert "Melhor anúncio: Forte — lucro R$\xa0600,00, ROAS 3,00x" in letter.text
     assert "Pior anúncio: Fraco — lucro -R$\xa0400,00, ROAS 0,20x" in letter.text
     assert letter.subject == "Sorriso: R$\xa0300,00 investidos, 0 vendas em 25/11/2026"
-    assert morning.extremes(ads[:1]) == (ads[0], None)
-    assert morning.extremes([ads[2]]) == (None, None)
+
+
+MANY_ADS = """
+WITH made AS (
+    INSERT INTO meta_ads (organization_id, meta_ad_id, name, effective_status, meta_ad_set_id, meta_ad_set_name, meta_campaign_id,
+        meta_campaign_name, meta_account_id, fetched_at)
+    SELECT %(organization)s, (70000 + n)::text, 'Anúncio ' || n, 'ACTIVE', 's', 'Conjunto', 'c', 'Campanha', '1', now()
+    FROM generate_series(1, %(ads)s) AS n RETURNING meta_ad_id, ref
+)
+INSERT INTO meta_ad_insights_daily (organization_id, account_ref, day, ad_ref, spend, impressions, reach, clicks, link_clicks,
+    conversations, meta_leads, meta_purchases, meta_purchase_value)
+SELECT %(organization)s, %(account)s, %(day)s, ref, ((meta_ad_id::int - 70000) * 37) %% 1009 * 10 + %(least)s, 1, 1, 1, 1, 0, 0, 0, 0
+FROM made
+"""
+
+
+async def with_ads(db: Database, ads: int, least: int) -> Morning:
+    """Yesterday of a shop of so many ads that spent, each another sum, the least so many cents, and none sold."""
+    world = await make_world(db, tickets=0, rules=False)
+    async with db.system() as conn:
+        day = await yesterday(conn)
+        ref = world.accounts["act_1"]
+        values = {"organization": world.shop.id, "ads": ads, "account": ref, "day": day, "least": least}
+        await conn.execute(MANY_ADS, values)
+        await rollups.replace_days(conn, world.shop.id, ref, [day])
+        return await morning.of_day(conn, world.shop.id, day)
+
+
+async def test_best_and_worst_are_those_of_all_ads_however_many(db: Database):
+    told = await with_ads(db, 205, least=1)
+    spent = {place: place * 37 % 1009 for place in range(1, 206)}
+
+    assert told.best
+    assert told.worst
+    assert told.best.name == f"Anúncio {min(spent, key=lambda place: spent[place])}"
+    assert told.worst.name == f"Anúncio {max(spent, key=lambda place: spent[place])}"
+
+
+@pytest.mark.parametrize(("ads", "named"), [(0, (False, False)), (1, (True, False)), (2, (True, True))])
+async def test_one_ad_is_the_best_and_not_the_worst_as_well(db: Database, ads: int, named: tuple[bool, bool]):
+    told = await with_ads(db, ads, least=1)
+
+    assert (told.best is not None, told.worst is not None) == named
+    assert not told.worst or not told.best or told.worst.id != told.best.id
+
+
+async def test_of_equal_ads_two_are_named_and_always_the_same(db: Database):
+    world = await make_world(db, tickets=0, rules=False)
+    async with db.system() as conn:
+        day = await yesterday(conn)
+        ref = world.accounts["act_1"]
+        values = {"organization": world.shop.id, "ads": 5, "account": ref, "day": day, "least": 0}
+        await conn.execute(MANY_ADS, values)
+        await conn.execute("UPDATE meta_ad_insights_daily SET spend = 700 WHERE day = %s", [day])
+        await rollups.replace_days(conn, world.shop.id, ref, [day])
+        told = [await morning.of_day(conn, world.shop.id, day) for _ in range(3)]
+
+    pairs = {(each.best and each.best.id, each.worst and each.worst.id) for each in told}
+    assert len(pairs) == 1
+    (pair,) = pairs
+    assert None not in pair
+    assert len({*pair}) == 2
+
+
+async def test_an_ad_that_spent_nothing_is_neither_best_nor_worst(db: Database):
+    world = await make_world(db, tickets=0, rules=False)
+    async with db.system() as conn:
+        day = await yesterday(conn)
+        ref = world.accounts["act_1"]
+        values = {"organization": world.shop.id, "ads": 3, "account": ref, "day": day, "least": 1}
+        await conn.execute(MANY_ADS, values)
+        last = "UPDATE meta_ad_insights_daily SET spend = 0 WHERE day = %s AND ad_ref < (SELECT max(ref) FROM meta_ads)"
+        await conn.execute(last, [day])
+        await rollups.replace_days(conn, world.shop.id, ref, [day])
+        told = await morning.of_day(conn, world.shop.id, day)
+
+    assert told.best
+    assert told.best.amounts.spend
+    assert told.worst is None
 
 
 async def test_the_mail_is_turned_on_and_off_on_its_page(

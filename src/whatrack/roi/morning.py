@@ -19,14 +19,14 @@ from whatrack.db import Connection
 from whatrack.observe import logger
 from whatrack.roi import report as reports
 from whatrack.roi import subscriptions
-from whatrack.roi.ask import Ask
+from whatrack.roi.ask import MAX_OFFSET, Ask
 from whatrack.roi.metrics import Amounts, value
 from whatrack.roi.report import Apart, Report, Row
 from whatrack.roi.subscriptions import Reader
 from whatrack.tenants import emails, organizations
 from whatrack.tenants.emails import Letter
 
-MOST_ADS = 1000
+ROWS = 100  # of a page of ads: seldom more than one is looked through, for those with sales and no spend
 UNKNOWN = "—"
 
 SUBJECTS = {
@@ -80,7 +80,7 @@ log = logger(__name__)
 
 
 class Morning(msgspec.Struct, frozen=True):
-    """What the letters of one organization tell. best, worst: of the ads that spent, by profit; None without any.
+    """What the letters of one organization tell. best, worst: of the ads that spent, by profit; None without any, and no worst of one.
 
     apart: money whose day has no rate, a currency each: in none of the sums. is_late: some account's yesterday
     was not read since it ended.
@@ -123,25 +123,35 @@ async def of_day(conn: Connection, organization_id: UUID, day: date) -> Morning:
     """What the letters about a day tell."""
     own = await organizations.by_id(conn, organization_id)
     now = await database.now(conn)
-    found = await _report(conn, organization_id, day, now)
-    best, worst = extremes(found.rows)
-    late = bool({"gaps"} & found.notes)
+    ask = Ask("ad", day, day, sort="profit", limit=ROWS)
+    found = await reports.report(conn, organization_id, ask, now)
+    best = await _first(conn, organization_id, found, now)
+    worst = None
+    if best:
+        rising = await reports.report(
+            conn, organization_id, msgspec.structs.replace(ask, descending=False), now
+        )
+        worst = await _first(conn, organization_id, rising, now, but=best)
     totals = found.totals
+    late = "gaps" in found.notes
     return Morning(own.name, day, found.currency, totals.amounts, best, worst, totals.apart, late)
 
 
-async def _report(conn: Connection, organization_id: UUID, day: date, now: datetime) -> Report:
-    ask = Ask("ad", day, day, sort="profit", limit=MOST_ADS)
-    return await reports.report(conn, organization_id, ask, now)
+async def _first(
+    conn: Connection, organization_id: UUID, found: Report, now: datetime, but: Row | None = None
+) -> Row | None:
+    """The first row in the report's order that spent and lacks no money for want of a rate, on whichever page; None without any.
 
-
-def extremes(rows: Sequence[Row]) -> tuple[Row | None, Row | None]:
-    """The ads with the highest and the lowest profit among those that spent; the worst only where there are two."""
-    spent = [row for row in rows if row.amounts.spend]
-    if not spent:
-        return None, None
-    ranked = sorted(spent, key=lambda row: (row.amounts.profit, row.id))
-    return ranked[-1], ranked[0] if len(ranked) > 1 else None
+    Which of two of one profit comes first, the report decides, always alike. but: another row than this.
+    """
+    while True:
+        for row in found.rows:
+            if row.amounts.spend and not row.apart and not (but and row.id == but.id):
+                return row
+        if found.next_offset is None or found.next_offset > MAX_OFFSET:
+            return None
+        ask = msgspec.structs.replace(found.ask, offset=found.next_offset)
+        found = await reports.report(conn, organization_id, ask, now)
 
 
 def letter(reader: Reader, morning: Morning, address: str) -> Letter:
