@@ -1,9 +1,11 @@
 """The morning's letter: what it tells, to whom, and when."""
 
 import random
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from urllib.parse import quote
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -17,7 +19,7 @@ from tests.insights import Ledger, a_ledger
 from tests.pages_support import get, send
 from tests.roi_world import make_world, spend
 from tests.simulated_clock import SimulatedClock
-from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in
+from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in, stranger
 from whatrack.db import Connection, Database
 from whatrack.db import now as clock
 from whatrack.insights import progress, rollups
@@ -28,7 +30,7 @@ from whatrack.roi.metrics import Amounts
 from whatrack.roi.morning import Morning
 from whatrack.roi.report import report
 from whatrack.roi.subscriptions import Reader
-from whatrack.tenants import emails, post
+from whatrack.tenants import emails, members, post
 
 ZONE = ZoneInfo("America/Sao_Paulo")
 SITE = "https://wt.example"
@@ -122,7 +124,7 @@ async def test_each_reader_gets_one_letter_a_day_in_their_language(db: Database,
     assert {*found} == {"ana@example.com", "bob@example.com"}
     assert "Investimento: R$\xa00,00" in found["ana@example.com"].text
     assert "Spend: R$0.00" in found["bob@example.com"].text
-    assert "https://wt.example/roi/mail" in found["ana@example.com"].text
+    assert f"https://wt.example/in/{shop.organization.slug}/roi/mail" in found["ana@example.com"].text
     assert all(at > datetime.now(at.tzinfo) for at in await due_at(db))
 
 
@@ -159,7 +161,9 @@ def ad_row(name: str, spend: int, revenue: int) -> Row:
 
 def test_the_letter_names_the_best_ad_and_the_worst():
     best, worst = ad_row("Forte", 300, 900), ad_row("Fraco", 500, 100)
-    told = Morning("Sorriso", date(2026, 11, 25), "BRL", best.amounts, best, worst, (), is_late=False)
+    told = Morning(
+        "Sorriso", "sorriso", date(2026, 11, 25), "BRL", best.amounts, best, worst, (), is_late=False
+    )
     letter = morning.letter(reader(), told, SITE)
 
     assert "Melhor anúncio: Forte — lucro R$\xa0600,00, ROAS 3,00x" in letter.text
@@ -273,7 +277,10 @@ async def test_the_letter_says_what_money_is_in_none_of_its_sums(db: Database):
     assert not told.totals.spend
     assert f"USD without a rate: ${spent['usd']:,.2f} spent, $0.00 revenue\n" in letter.text
     assert "In none of these sums, nor in best and worst ad, for want of a rate:" in letter.text
-    assert "Enter the rate at https://wt.example/settings/rates" in letter.text
+    assert (
+        f"Enter the rate at https://wt.example/in/{world.shop.organization.slug}/settings/rates"
+        in letter.text
+    )
 
 
 def test_money_without_a_rate_is_told_currency_by_currency():
@@ -281,7 +288,9 @@ def test_money_without_a_rate_is_told_currency_by_currency():
         Apart("JPY", Decimal(12_345), Decimal(0), Decimal(0)),
         Apart("USD", Decimal(10), Decimal(99), Decimal(9)),
     )
-    told = Morning("Sorriso", date(2026, 11, 25), "BRL", Amounts(), None, None, apart, is_late=False)
+    told = Morning(
+        "Sorriso", "sorriso", date(2026, 11, 25), "BRL", Amounts(), None, None, apart, is_late=False
+    )
     text = morning.letter(reader(), told, SITE).text.replace("\xa0", " ")
 
     assert "JPY sem cotação: JP¥ 12.345 investidos, JP¥ 0 faturados\n" in text
@@ -452,3 +461,30 @@ async def test_a_letter_that_could_not_be_sent_by_midnight_is_sent_no_more(db: D
     )  # nobody listens there
     assert await post.send_next(db, SEALER, settings)
     assert await rows(db, "SELECT 1 FROM emails") == []
+
+
+async def test_a_letters_link_opens_its_own_organization_whichever_is_on_screen(
+    db: Database, shop: Shop, service: str
+):
+    person = await make_person(db, shop, "admin")
+    other, strange = await make_shop(db, "vizinha"), await make_shop(db, "de-outros")
+    async with db.system() as conn:
+        await members.put(conn, other.id, person.id, "viewer")
+    told = Morning("Vizinha", "vizinha", date(2026, 11, 25), "BRL", Amounts(), None, None, (), is_late=False)
+    links = re.findall(r"(/in/\S+)", morning.letter(reader(), told, "").text)
+    field = f'name="page_organization" value="{other.id}"'
+    async with await sign_in(db, service, shop, person=person) as tab:
+        assert field not in (await get(tab, "/roi/mail")).text
+        opened = [await get(tab, link, follow=False) for link in links]
+        assert [page.to for page in opened] == [link.removeprefix("/in/vizinha") for link in links]
+        for page in opened:
+            assert field in (await get(tab, page.to)).text
+        stale = await send(tab, "/roi/mail", on="yes", page_organization=str(shop.id))
+        refused = await get(tab, f"/in/{strange.organization.slug}/roi")
+        away = await get(tab, "/in/vizinha//elsewhere.example/", follow=False)
+        assert field in (await get(tab, "/roi/mail")).text
+    async with stranger(service) as nobody:
+        asked = await get(nobody, links[0], follow=False)
+
+    assert (stale.status, refused.status, away.to) == (409, 403, "/")
+    assert asked.to == f"/login?next={quote(links[0], safe='')}"

@@ -87,6 +87,7 @@ class Morning(msgspec.Struct, frozen=True):
     """
 
     organization: str
+    slug: str
     day: date
     currency: str
     totals: Amounts
@@ -134,7 +135,7 @@ async def of_day(conn: Connection, organization_id: UUID, day: date) -> Morning:
         worst = await _first(conn, organization_id, rising, now, but=best)
     totals = found.totals
     late = "gaps" in found.notes
-    return Morning(own.name, day, found.currency, totals.amounts, best, worst, totals.apart, late)
+    return Morning(own.name, own.slug, day, found.currency, totals.amounts, best, worst, totals.apart, late)
 
 
 async def _first(
@@ -158,6 +159,7 @@ def letter(reader: Reader, morning: Morning, address: str) -> Letter:
     """One reader's letter, in their language."""
     language = reader.language if reader.language in TEXTS else "pt_BR"
     amounts, currency = morning.totals, morning.currency
+    site = f"{address}/in/{morning.slug}"
     told = {
         "organization": morning.organization,
         "day": format_date(morning.day, "short", locale=language),
@@ -168,10 +170,10 @@ def letter(reader: Reader, morning: Morning, address: str) -> Letter:
         "roas": _times(amounts.roas, language),
         "best": _ad(BEST[language], morning.best, currency, language),
         "worst": _ad(WORST[language], morning.worst, currency, language),
-        "apart": _apart(morning.apart, f"{address}/settings/rates", language),
+        "apart": _apart(morning.apart, f"{site}/settings/rates", language),
         "late": f"\n{LATE[language]}\n" if morning.is_late else "\n",
-        "link": f"{address}/roi?period=yesterday&level=ad&sort=profit",
-        "stop": f"{address}/roi/mail",
+        "link": f"{site}/roi?period=yesterday&level=ad&sort=profit",
+        "stop": f"{site}/roi/mail",
     }
     return Letter(
         reader.email, SUBJECTS[language].format(**told), TEXTS[language].format(**told), until=reader.until

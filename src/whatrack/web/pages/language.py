@@ -10,8 +10,9 @@ from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import i18n
 from whatrack.web.pages.forms import sent_form
+from whatrack.web.pages.i18n import _
 from whatrack.web.pages.render import see
-from whatrack.web.pages.visitor import MaybeVisitor, SignedIn
+from whatrack.web.pages.visitor import MaybeVisitor, NotForYou, SignedIn
 
 router = APIRouter()
 
@@ -41,3 +42,22 @@ async def choose_organization(request: Request, db: Db, who: SignedIn) -> Respon
     async with db.installation() as conn:
         await sessions.choose(conn, who.session_id, home.id)
     return see(request, "/")
+
+
+@router.get("/in/{slug}/{path:path}")
+async def open_in(request: Request, db: Db, who: SignedIn, slug: str, path: str) -> Response:
+    """A page in the organization that the address names, whichever was on screen: where a letter's links lead.
+
+    Like a choice in another tab, it makes pages of the other organization that are still open be refused, not mistaken.
+    """
+    home = next((home for home in who.homes if home.slug == slug), None)
+    if home is None:
+        raise NotForYou(
+            _(
+                "Este endereço é de uma organização da qual você não faz parte com este acesso. Entre com outro, ou peça um convite."
+            )
+        )
+    if home != who.home:
+        async with db.installation() as conn:
+            await sessions.choose(conn, who.session_id, home.id)
+    return see(request, own_path(f"/{path}" + (f"?{request.url.query}" if request.url.query else "")))
