@@ -1,10 +1,14 @@
 """The morning's letter: what it tells, to whom, and when."""
 
+import html
 import random
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from email import message_from_bytes, policy
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -23,17 +27,19 @@ from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in, s
 from whatrack.db import Connection, Database
 from whatrack.db import now as clock
 from whatrack.insights import progress, rollups
-from whatrack.roi import morning, subscriptions
+from whatrack.roi import letters, morning, subscriptions
 from whatrack.roi.answers import Apart, Row
 from whatrack.roi.ask import Ask
+from whatrack.roi.letters import Morning
 from whatrack.roi.metrics import Amounts
-from whatrack.roi.morning import Morning
 from whatrack.roi.report import report
 from whatrack.roi.subscriptions import Reader
 from whatrack.tenants import emails, members, post
+from whatrack.web.pages.roi_filters import Filters
 
 ZONE = ZoneInfo("America/Sao_Paulo")
 SITE = "https://wt.example"
+STOP = "https://wt.example/stop"
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ async def make_due(db: Database) -> None:
         )
 
 
-async def letters(db: Database) -> list[emails.Letter]:
+async def mails(db: Database) -> list[emails.Letter]:
     found = []
     async with db.installation() as conn:
         while owed := await emails.claim(conn, SEALER):
@@ -120,7 +126,7 @@ async def test_each_reader_gets_one_letter_a_day_in_their_language(db: Database,
             steps.append(await morning.send_due(conn, SEALER, SITE))
 
     assert steps == [True, False]
-    found = {letter.to: letter for letter in await letters(db)}
+    found = {letter.to: letter for letter in await mails(db)}
     assert {*found} == {"ana@example.com", "bob@example.com"}
     assert "Investimento: R$\xa00,00" in found["ana@example.com"].text
     assert "Spend: R$0.00" in found["bob@example.com"].text
@@ -151,24 +157,107 @@ async def test_who_leaves_the_organization_gets_no_more_letters(db: Database, sh
     assert await due_at(db) == []
 
 
-def ad_row(name: str, spend: int, revenue: int) -> Row:
+def ad_row(name: str, spend: int, revenue: int, account: str | None = "Conta 1") -> Row:
     money = Decimal(revenue)
     amounts = Amounts(
         spend=Decimal(spend), gross_spend=Decimal(spend), revenue=money, attributed_revenue=money
     )
-    return Row("ad", name, name, amounts)
+    return Row("ad", name, name, amounts, account_id="act_1", account_name=account)
 
 
-def test_the_letter_names_the_best_ad_and_the_worst():
-    best, worst = ad_row("Forte", 300, 900), ad_row("Fraco", 500, 100)
+def a_morning(**changed: Any) -> Morning:
+    best, worst = ad_row("Forte", 300, 900), ad_row("Fraco", 500, 100, "Conta 2")
     told = Morning(
         "Sorriso", "sorriso", date(2026, 11, 25), "BRL", best.amounts, best, worst, (), is_late=False
     )
-    letter = morning.letter(reader(), told, SITE)
+    return msgspec.structs.replace(told, **changed)
 
-    assert "Melhor anúncio: Forte — lucro R$\xa0600,00, ROAS 3,00x" in letter.text
-    assert "Pior anúncio: Fraco — lucro -R$\xa0400,00, ROAS 0,20x" in letter.text
-    assert letter.subject == "Sorriso: R$\xa0300,00 investidos, 0 vendas em 25/11/2026"
+
+def test_the_letter_names_the_best_ad_and_the_worst_with_their_accounts():
+    letter = letters.letter(reader(), a_morning(), SITE, STOP)
+
+    assert "Melhor anúncio: Forte (Conta 1) — lucro R$\xa0600,00, ROAS 3,00x\n" in letter.text
+    assert "Pior anúncio: Fraco (Conta 2) — lucro -R$\xa0400,00, ROAS 0,20x\n" in letter.text
+    assert letter.subject == "Sorriso: investimento de R$\xa0300,00, 0 vendas em 25/11/2026"
+
+
+@pytest.mark.parametrize(
+    ("language", "sales", "said"),
+    [
+        ("pt_BR", 0, "investimento de R$ 300,00, 0 vendas em 25/11/2026"),
+        ("pt_BR", 1, "investimento de R$ 300,00, 1 venda em 25/11/2026"),
+        ("pt_BR", 1200, "investimento de R$ 300,00, 1.200 vendas em 25/11/2026"),
+        ("en", 0, "R$300.00 spent, 0 sales on Nov 25, 2026"),
+        ("en", 1, "R$300.00 spent, 1 sale on Nov 25, 2026"),
+        ("en", 2, "R$300.00 spent, 2 sales on Nov 25, 2026"),
+    ],
+)
+def test_one_sale_is_one_sale(language: str, sales: int, said: str):
+    totals = Amounts(spend=Decimal(300), sales=sales)
+    letter = letters.letter(reader(language), a_morning(totals=totals), SITE, STOP)
+
+    assert letter.subject.replace("\xa0", " ") == f"Sorriso: {said}"
+
+
+def test_what_nobody_knows_is_not_in_the_subject():
+    letter = letters.letter(reader("en"), a_morning(totals=Amounts(sales=1)), SITE, STOP)
+
+    assert letter.subject == "Sorriso: 1 sale on Nov 25, 2026"
+    assert "Spend: —\n" in letter.text
+
+
+def test_the_report_is_that_of_the_very_day_whenever_it_is_opened():
+    link = re.findall(r"\S+/roi\?\S+", letters.letter(reader(), a_morning(), SITE, STOP).text)[0]
+    filters = Filters.of_question(link.partition("?")[2])
+
+    assert filters.days(date(2027, 3, 1)) == (date(2026, 11, 25), date(2026, 11, 25))
+    assert (filters.level, filters.sort, filters.dir) == ("ad", "profit", "desc")
+
+
+def words_of(text: str) -> list[str]:
+    return re.findall(r"[\w$.,-]+", text)
+
+
+@pytest.mark.parametrize("language", ["pt_BR", "en"])
+def test_both_parts_of_a_letter_say_the_same(language: str):
+    apart = (
+        Apart("JPY", Decimal(12_345), Decimal(0), Decimal(6)),
+        Apart("USD", Decimal(10), Decimal(99), Decimal(0)),
+    )
+    letter = letters.letter(reader(language), a_morning(apart=apart, is_late=True), SITE, STOP)
+    assert letter.html
+    shown = html.unescape(re.sub(r"<head>.*</head>|<[^>]+>", " ", letter.html, flags=re.DOTALL))
+    links = sorted(re.findall(r"https:\S+", letter.text))
+
+    assert links == sorted(html.unescape(each) for each in re.findall(r'href="([^"]*)"', letter.html))
+    told = words_of(re.sub(r"https:\S+", "", letter.text).replace(":", " "))
+    assert Counter(word.strip(".,") for word in told if word.strip(".,-")) == Counter(
+        word.strip(".,") for word in words_of(shown.replace(":", " ")) if word.strip(".,-")
+    )
+
+
+def test_names_are_text_in_both_parts_of_a_letter():
+    odd = ad_row('<img src="x">\nROAS: 900', 300, 900, "A & B")
+    letter = letters.letter(reader(), a_morning(best=odd, organization="Zé <b>& Filhos</b>"), SITE, STOP)
+    assert letter.html
+
+    assert 'Melhor anúncio: <img src="x"> ROAS: 900 (A & B) — ' in letter.text
+    assert "<img" not in letter.html
+    assert "Zé &lt;b&gt;&amp; Filhos&lt;/b&gt;" in letter.html
+    assert not re.search(r"<(img|script|link|style)|url\(", letter.html)
+
+
+def test_a_letter_goes_out_as_text_and_html_side_by_side():
+    letter = letters.letter(reader(), a_morning(), SITE, STOP)
+    message = message_from_bytes(
+        post.written(letter, sender="WhaTrack <a@wt.example>", domain="wt.example").as_bytes(),
+        policy=policy.default,
+    )
+    text, page = message.iter_parts()
+
+    assert message.get_content_type() == "multipart/alternative"
+    assert (text.get_content_type(), page.get_content_type()) == ("text/plain", "text/html")
+    assert (text.get_content(), page.get_content().rstrip("\n")) == (letter.text, letter.html)
 
 
 MANY_ADS = """
@@ -272,14 +361,13 @@ async def test_the_letter_says_what_money_is_in_none_of_its_sums(db: Database):
     (spent,) = await rows(
         db, "SELECT sum(spend) / 100.0 AS usd FROM meta_ad_insights_daily WHERE day = %s", day
     )
-    letter = morning.letter(reader("en"), told, SITE)
+    letter = letters.letter(reader("en"), told, SITE, STOP)
 
     assert not told.totals.spend
     assert f"USD without a rate: ${spent['usd']:,.2f} spent, $0.00 revenue\n" in letter.text
     assert "In none of these sums, nor in best and worst ad, for want of a rate:" in letter.text
     assert (
-        f"Enter the rate at https://wt.example/in/{world.shop.organization.slug}/settings/rates"
-        in letter.text
+        f"Enter the rate: https://wt.example/in/{world.shop.organization.slug}/settings/rates" in letter.text
     )
 
 
@@ -291,11 +379,14 @@ def test_money_without_a_rate_is_told_currency_by_currency():
     told = Morning(
         "Sorriso", "sorriso", date(2026, 11, 25), "BRL", Amounts(), None, None, apart, is_late=False
     )
-    text = morning.letter(reader(), told, SITE).text.replace("\xa0", " ")
+    text = letters.letter(reader(), told, SITE, STOP).text.replace("\xa0", " ")
 
     assert "JPY sem cotação: JP¥ 12.345 investidos, JP¥ 0 faturados\n" in text
     assert "USD sem cotação: US$ 10,00 investidos, US$ 99,00 faturados, US$ 9,00 reembolsados\n" in text
-    assert "sem cotação" not in morning.letter(reader(), msgspec.structs.replace(told, apart=()), SITE).text
+    assert (
+        "sem cotação"
+        not in letters.letter(reader(), msgspec.structs.replace(told, apart=()), SITE, STOP).text
+    )
 
 
 @pytest.fixture
@@ -320,7 +411,7 @@ async def test_the_letter_says_that_yesterday_was_last_read_while_it_lasted(ledg
 
     assert not whole.is_late
     assert told.is_late
-    assert "ainda não veio inteiro da Meta" in morning.letter(reader(), told, SITE).text
+    assert "ainda não veio inteiro da Meta" in letters.letter(reader(), told, SITE, STOP).text
 
 
 async def test_a_day_is_whole_once_it_was_read_after_its_end_and_today_is_no_gap(ledger: Ledger):
@@ -471,7 +562,7 @@ async def test_a_letters_link_opens_its_own_organization_whichever_is_on_screen(
     async with db.system() as conn:
         await members.put(conn, other.id, person.id, "viewer")
     told = Morning("Vizinha", "vizinha", date(2026, 11, 25), "BRL", Amounts(), None, None, (), is_late=False)
-    links = re.findall(r"(/in/\S+)", morning.letter(reader(), told, "").text)
+    links = re.findall(r"(/in/\S+)", letters.letter(reader(), told, "", "").text)
     field = f'name="page_organization" value="{other.id}"'
     async with await sign_in(db, service, shop, person=person) as tab:
         assert field not in (await get(tab, "/roi/mail")).text
