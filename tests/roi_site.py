@@ -18,8 +18,9 @@ from whatrack.connections.ad_accounts import Wanted
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Database
 from whatrack.insights import progress
-from whatrack.roi import costs, looks, sharing
+from whatrack.roi import costs, looks, secret_links, sharing, subscriptions
 from whatrack.roi.costs import Cost
+from whatrack.roi.subscriptions import Reader
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.state import AdAccount, AdObject
 from whatrack.tenants.access import Access
@@ -175,3 +176,9 @@ async def _decide(site: Site) -> None:
             )
         await looks.set_target(conn, owner, Decimal(3))
         site.places["link"] = await sharing.create(conn, owner, "Resultados de novembro", "level=ad", 30)
+        for place, role in (("stop", "admin"), ("stopped", "agent")):
+            person, (token, token_hash) = site.people[role], secret_links.make(organization)
+            reader = Reader(organization, person.id, person.email, None, NOON.date(), NOON, is_owed=True)
+            await subscriptions.tell(conn, reader, token_hash)
+            site.places[place] = subscriptions.STOP + token
+        await subscriptions.subscribe(conn, organization, site.people["admin"].id)

@@ -1,5 +1,7 @@
 """The morning's letter: what it tells, to whom, and when."""
 
+import base64
+import hashlib
 import html
 import random
 import re
@@ -27,7 +29,7 @@ from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in, s
 from whatrack.db import Connection, Database
 from whatrack.db import now as clock
 from whatrack.insights import progress, rollups
-from whatrack.roi import letters, morning, subscriptions
+from whatrack.roi import letters, morning, secret_links, subscriptions
 from whatrack.roi.answers import Apart, Row
 from whatrack.roi.ask import Ask
 from whatrack.roi.letters import Morning
@@ -130,7 +132,8 @@ async def test_each_reader_gets_one_letter_a_day_in_their_language(db: Database,
     assert {*found} == {"ana@example.com", "bob@example.com"}
     assert "Investimento: R$\xa00,00" in found["ana@example.com"].text
     assert "Spend: R$0.00" in found["bob@example.com"].text
-    assert f"https://wt.example/in/{shop.organization.slug}/roi/mail" in found["ana@example.com"].text
+    assert f"https://wt.example/in/{shop.organization.slug}/roi?" in found["ana@example.com"].text
+    assert len({letter.stop for letter in found.values()}) == 2
     assert all(at > datetime.now(at.tzinfo) for at in await due_at(db))
 
 
@@ -579,3 +582,129 @@ async def test_a_letters_link_opens_its_own_organization_whichever_is_on_screen(
 
     assert (stale.status, refused.status, away.to) == (409, 403, "/")
     assert asked.to == f"/login?next={quote(links[0], safe='')}"
+
+
+# Stopping it, without signing in
+
+
+async def with_letter(db: Database, shop: Shop, language: str | None = None) -> emails.Letter:
+    """A letter that was owed to a member of the shop."""
+    person = await make_person(db, shop, "viewer", email="ana@example.com")
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+    async with db.system() as conn:
+        await conn.execute("UPDATE users SET language = %s WHERE id = %s", [language, person.id])
+    await make_due(db)
+    await wake(db)
+    (found,) = await mails(db)
+    return found
+
+
+async def is_on(db: Database) -> bool:
+    return bool(await rows(db, "SELECT 1 FROM report_subscriptions"))
+
+
+async def test_a_letter_is_stopped_by_its_link_with_one_press_and_nobody_signs_in(
+    db: Database, shop: Shop, service: str
+):
+    letter = await with_letter(db, shop)
+    assert letter.stop
+    path = letter.stop.removeprefix(SITE)
+    async with stranger(service) as tab:
+        looked = [await get(tab, path) for _ in range(2)]
+        still = await is_on(db)
+        done = [await send(tab, path) for _ in range(2)]
+        after = await get(tab, path)
+
+    assert letter.stop in letter.text
+    assert still
+    assert not await is_on(db)
+    assert "os números de ontem de Loja vão para ana@example.com." in looked[0].words
+    assert looked[1].text == looked[0].text
+    for page in (*done, after):
+        assert page.status == 200
+        assert "Os números diários de Loja não vão mais para ana@example.com." in page.words
+        assert "Não receber mais" not in page.words
+    for page in (*looked, *done):
+        assert page.headers["X-Robots-Tag"] == "noindex, nofollow"
+        assert page.headers["Referrer-Policy"] == "strict-origin"
+
+
+async def test_a_mail_program_stops_letters_by_itself(db: Database, shop: Shop, service: str):
+    letter = await with_letter(db, shop)
+    sent = post.written(letter, sender="WhaTrack <a@wt.example>", domain="wt.example").as_bytes()
+    (line,) = re.findall(rb"^List-Unsubscribe: <(.*)>\r?$", sent, re.MULTILINE)  # whole, and as it is
+    assert line.decode() == letter.stop
+    assert re.search(rb"^List-Unsubscribe-Post: List-Unsubscribe=One-Click\r?$", sent, re.MULTILINE)
+    form = aiohttp.FormData({"List-Unsubscribe": "One-Click"})
+    async with (
+        aiohttp.ClientSession(service) as machine,
+        machine.post(line.decode().removeprefix(SITE), data=form, allow_redirects=False) as answer,
+    ):
+        assert answer.status == 200
+
+    assert not await is_on(db)
+
+
+async def test_other_mails_cannot_be_stopped():
+    message = post.written(
+        emails.Letter("a@example.com", "s", "t"), sender="a@wt.example", domain="wt.example"
+    )
+
+    assert "List-Unsubscribe" not in message
+    assert message.get_content_type() == "text/plain"
+
+
+async def test_the_page_that_stops_letters_speaks_its_readers_language(
+    db: Database, shop: Shop, service: str
+):
+    letter = await with_letter(db, shop, "en")
+    path = (letter.stop or "").removeprefix(SITE)
+    async with stranger(service) as tab:
+        english = await get(tab, path, headers={"Accept-Language": "pt-BR"})
+        portuguese = await get(tab, path, headers={"Cookie": "language=pt_BR"})
+
+    assert "Every morning, yesterday’s figures of Loja go to ana@example.com." in english.words
+    assert "vão para ana@example.com." in portuguese.words
+
+
+async def test_a_token_that_is_none_of_ours_stops_nothing(db: Database, shop: Shop, service: str):
+    letter = await with_letter(db, shop)
+    other = await make_shop(db, "vizinha")
+    token = (letter.stop or "").rpartition("/")[2]
+    known = base64.urlsafe_b64decode(token)
+    wrong = [
+        "x",
+        "_" * 64,
+        *(
+            base64.urlsafe_b64encode(each).decode()
+            for each in (known[:-1] + bytes([known[-1] ^ 1]), other.id.bytes + known[16:], known[:40])
+        ),
+    ]
+    async with stranger(service) as tab:
+        pages = [await ask(tab, subscriptions.STOP + each) for each in wrong for ask in (get, send)]
+
+    assert {page.status for page in pages} == {404}
+    assert await is_on(db)
+
+
+async def test_only_the_hash_of_a_letters_token_is_kept_and_each_has_its_own(db: Database, shop: Shop):
+    letter = await with_letter(db, shop)
+    (row,) = await rows(db, "SELECT * FROM report_letters")
+    token = (letter.stop or "").rpartition("/")[2]
+
+    assert secret_links.organization_of(token) == shop.id
+    assert bytes(row["token_hash"]) == hashlib.sha256(base64.urlsafe_b64decode(token)).digest()
+    assert token.encode() not in repr(row).encode()
+
+
+async def test_letters_of_more_than_a_year_ago_are_forgotten(db: Database, shop: Shop):
+    await with_letter(db, shop)
+    async with db.system() as conn:
+        await subscriptions.drop_old(conn)
+        kept = await rows(db, "SELECT 1 FROM report_letters")
+        await conn.execute("UPDATE report_letters SET owed_at = now() - interval '401 days'")
+        await subscriptions.drop_old(conn)
+
+    assert len(kept) == 1
+    assert await rows(db, "SELECT 1 FROM report_letters") == []

@@ -20,7 +20,7 @@ from tests.support import make_shop, sign_in, stranger
 from tests.test_roi_api import tell
 from whatrack.db import Database
 from whatrack.insights import rollups
-from whatrack.roi import metrics, sharing
+from whatrack.roi import metrics, secret_links, sharing
 from whatrack.tenants.access import Access
 from whatrack.web.pages import roi_chips
 
@@ -236,7 +236,7 @@ async def test_a_shared_report_opens_its_rows_and_nothing_beyond_them(
         assert await rows("adset", "level=ad&within=adset:s1-1") == {"Anúncio 100", "Anúncio 1000"}
 
         assert await rows("other", "level=adset&within=campaign:c1-0") == set()
-        forged = sharing._bytes(link["other"].removeprefix(sharing.PATH))[16:]
+        forged = secret_links._bytes(link["other"].removeprefix(sharing.PATH))[16:]
         token = base64.urlsafe_b64encode(world.shop.id.bytes + forged).decode().rstrip("=")
         assert (await get(reader, f"{sharing.PATH}{token}/rows?level=ad")).status == 404
         page = await get(reader, f"{link['account']}/rows?level=adset&within=campaign:c1-0")

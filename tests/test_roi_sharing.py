@@ -1,5 +1,6 @@
 """Links for people without an account, the morning's mail, costs and rates as people enter them."""
 
+import base64
 import html
 import re
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from tests.pages_support import get, send
 from tests.support import Shop, make_shop, rows, sign_in, stranger
 from whatrack.db import Database
 from whatrack.errors import Forbidden, NotFound
-from whatrack.roi import costs, looks, sharing
+from whatrack.roi import costs, looks, secret_links, sharing
 from whatrack.tenants.access import Access
 from whatrack.web.pages import rates
 
@@ -81,12 +82,13 @@ async def test_a_revoked_and_an_expired_link_open_no_more(db: Database, shop: Sh
 async def test_a_link_of_one_organization_does_not_open_another(db: Database, shop: Shop, service: str):
     other = await make_shop(db, "vizinha")
     token = (await make_link(db, shop)).removeprefix(sharing.PATH)
-    forged = sharing._bytes(token)
-    assert sharing.organization_of(token) == shop.id
+    assert secret_links.organization_of(token) == shop.id
     async with db.tenant(other.id) as conn:
         with pytest.raises(NotFound):
             await sharing.opened(conn, other.id, token)
-    assert forged[:16] == shop.id.bytes
+    forged = base64.urlsafe_b64encode(other.id.bytes + base64.urlsafe_b64decode(token)[16:]).decode()
+    async with stranger(service) as tab:
+        assert (await get(tab, sharing.PATH + forged)).status == 404
 
 
 async def test_a_reader_of_a_link_cannot_widen_what_it_shows(db: Database, shop: Shop, service: str):

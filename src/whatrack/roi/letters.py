@@ -141,7 +141,7 @@ class Told(msgspec.Struct, frozen=True):
 def letter(reader: Reader, morning: Morning, address: str, stop: str) -> Letter:
     """One reader's letter, in their language. address: of the site; stop: the address that stops these letters."""
     told = telling(reader, morning, address, stop)
-    return Letter(reader.email, told.subject, _text(told), until=reader.until, html=_html(told))
+    return Letter(reader.email, told.subject, _text(told), until=reader.until, html=_html(told), stop=stop)
 
 
 def telling(reader: Reader, morning: Morning, address: str, stop: str) -> Told:

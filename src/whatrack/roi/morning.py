@@ -1,6 +1,5 @@
 """The morning's letter: what yesterday's ads cost and brought, the best of them and the worst. Its words are in letters.py."""
 
-import secrets
 from datetime import date, datetime
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from whatrack import db as database
 from whatrack.crypto import Sealer
 from whatrack.db import Connection
 from whatrack.observe import logger
-from whatrack.roi import letters, subscriptions
+from whatrack.roi import letters, secret_links, subscriptions
 from whatrack.roi import report as reports
 from whatrack.roi.ask import MAX_OFFSET, Ask
 from whatrack.roi.letters import Morning
@@ -37,11 +36,13 @@ async def send_due(conn: Connection, sealer: Sealer, address: str) -> bool:
         async with conn.transaction():
             morning = await of_day(conn, owed[0].organization_id, owed[0].day)
             for reader in owed:
-                await subscriptions.tell(conn, reader, secrets.token_bytes(32))
+                token, token_hash = secret_links.make(reader.organization_id)
+                await subscriptions.tell(conn, reader, token_hash)
+                stop = address + subscriptions.STOP + token
                 await emails.queue(
                     conn,
                     sealer,
-                    letters.letter(reader, morning, address, f"{address}/in/{morning.slug}/roi/mail"),
+                    letters.letter(reader, morning, address, stop),
                 )
     except Exception as error:
         log.exception("morning_failed", organization=str(readers[0].organization_id), exc_info=error)

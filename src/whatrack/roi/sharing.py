@@ -1,13 +1,8 @@
 """Read-only links to a report, for people without an account. One writer of `report_links`.
 
-The address names its organization and holds 256 random bits, of which only the SHA-256 is kept; it works until it
-expires or is revoked, and shows the report of the day it is opened, as it was filtered when the link was made.
+The address names its organization and is kept as its hash alone (secret_links.py); it works until it expires or is revoked, and shows the report of the day it is opened, as it was filtered when the link was made.
 """
 
-import base64
-import binascii
-import hashlib
-import secrets
 from datetime import datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
@@ -17,6 +12,7 @@ from psycopg.rows import class_row
 
 from whatrack.db import Connection
 from whatrack.errors import NotFound, Refused
+from whatrack.roi import secret_links
 from whatrack.tenants import audit
 from whatrack.tenants.access import Access
 from whatrack.units import new_id
@@ -75,15 +71,15 @@ async def create(conn: Connection, access: Access, title: str, question: str, da
     row = await (await conn.execute(COUNT, [access.organization_id])).fetchone()
     if row and row[0] >= MOST:
         raise Refused("too_many_links", f"There are {MOST} links already: revoke one first.")
-    token = access.organization_id.bytes + secrets.token_bytes(32)
-    values = {"organization": access.organization_id, "id": new_id(), "hash": _hash(token), "title": title}
+    token, token_hash = secret_links.make(access.organization_id)
+    values = {"organization": access.organization_id, "id": new_id(), "hash": token_hash, "title": title}
     more = {"question": question, "actor": access.actor, "lifetime": timedelta(days=days)}
     await conn.execute(INSERT, {**values, **more})
     detail = {"title": title, "days": days}
     await audit.record(
         conn, access.organization_id, access.actor, "report_shared", f"report:{values['id']}", detail
     )
-    return PATH + base64.urlsafe_b64encode(token).decode().rstrip("=")
+    return PATH + token
 
 
 async def everyone(conn: Connection, organization_id: UUID) -> list[Link]:
@@ -104,29 +100,9 @@ async def revoke(conn: Connection, access: Access, link_id: UUID) -> None:
     )
 
 
-def organization_of(token: str) -> UUID:
-    """The organization that a link's address names, to open its scope; NotFound for what is no link of ours."""
-    return UUID(bytes=_bytes(token)[:16])
-
-
 async def opened(conn: Connection, organization_id: UUID, token: str) -> Shared:
     """What a link shows, noting that it was opened; NotFound when it is unknown, revoked or too old."""
-    row = await (await conn.execute(OPEN, [organization_id, _hash(_bytes(token))])).fetchone()
+    row = await (await conn.execute(OPEN, [organization_id, secret_links.hash_of(token)])).fetchone()
     if row is None:
-        raise NotFound("This link does not work any more.")
+        raise NotFound(secret_links.GONE)
     return Shared(*row)
-
-
-def _bytes(token: str) -> bytes:
-    try:
-        found = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except (binascii.Error, ValueError):
-        found = b""
-    if len(found) != 48 or found[:16] in (bytes(16), b"\xff" * 16):
-        raise NotFound("This link does not work any more.")
-    return found
-
-
-def _hash(token: bytes) -> bytes:
-    """What is kept of a token: 256 of its bits are random, so a slow hash would add nothing."""
-    return hashlib.sha256(token).digest()

@@ -14,7 +14,10 @@ import msgspec
 from psycopg.rows import class_row
 
 from whatrack.db import Connection
+from whatrack.errors import NotFound
+from whatrack.roi import secret_links
 
+STOP = "/roi/mail/stop/"  # and a letter's token
 # Eight o'clock of the organization's zone: today while it is still to come, else tomorrow. Then it is looked for a letter.
 IS_EARLY: LiteralString = "(now() AT TIME ZONE o.timezone)::time < '08:00'"
 NEXT: LiteralString = f"""
@@ -50,6 +53,12 @@ RETURNING s.organization_id, s.user_id, u.email, u.language, yesterday.day,
 LATER: LiteralString = """
 UPDATE report_subscriptions SET due_at = now() + interval '30 minutes' WHERE organization_id = %s AND user_id = ANY(%s)
 """
+OF_LETTER: LiteralString = """
+SELECT l.user_id, u.email, u.language, o.name AS organization, o.slug, EXISTS (SELECT FROM report_subscriptions s
+    WHERE s.organization_id = l.organization_id AND s.user_id = l.user_id) AS is_on
+FROM report_letters l JOIN users u ON u.id = l.user_id JOIN organizations o ON o.id = l.organization_id
+WHERE l.organization_id = %s AND l.token_hash = %s
+"""
 TELL: LiteralString = (
     "INSERT INTO report_letters (organization_id, user_id, day, token_hash) VALUES (%s, %s, %s, %s)"
 )
@@ -71,6 +80,17 @@ class Reader(msgspec.Struct, frozen=True):
     is_owed: bool
 
 
+class Addressee(msgspec.Struct, frozen=True):
+    """Whom a letter went to, about which organization. is_on: whether they get the next ones. language: None for who chose none."""
+
+    user_id: UUID
+    email: str
+    language: str | None
+    organization: str
+    slug: str
+    is_on: bool
+
+
 async def subscribe(conn: Connection, organization_id: UUID, user_id: UUID) -> None:
     """Send the letter each morning from now on. Idempotent."""
     await conn.execute(PUT, {"organization": organization_id, "user": user_id})
@@ -85,6 +105,17 @@ async def is_subscribed(conn: Connection, organization_id: UUID, user_id: UUID) 
     """Whether a member gets the letter."""
     row = await (await conn.execute(HAS, [organization_id, user_id])).fetchone()
     return bool(row and row[0])
+
+
+async def of_letter(conn: Connection, organization_id: UUID, token: str) -> Addressee:
+    """Whom the letter with this token went to, in the organization that it names; NotFound for an unknown one."""
+    async with conn.cursor(row_factory=class_row(Addressee)) as cursor:
+        found = await (
+            await cursor.execute(OF_LETTER, [organization_id, secret_links.hash_of(token)])
+        ).fetchone()
+    if found is None:
+        raise NotFound(secret_links.GONE)
+    return found
 
 
 async def claim(conn: Connection) -> list[Reader]:

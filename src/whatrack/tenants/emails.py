@@ -27,13 +27,17 @@ DELETE: LiteralString = "DELETE FROM emails WHERE id = %s"
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """One mail to one person. html: the same beside the text. until: from then on it is of use to nobody, and is not sent."""
+    """One mail to one person. html: the same beside the text. until: from then on it is of use to nobody, and is not sent.
+
+    stop: the address that stops such mails, of each mail another; whoever posts to it need not sign in.
+    """
 
     to: str
     subject: str
     text: str
     until: datetime | None = None
     html: str | None = None
+    stop: str | None = None
 
 
 class Owed(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ import smtplib
 import ssl
 from contextlib import suppress
 from email.message import EmailMessage
+from email.policy import default
 from email.utils import formatdate, make_msgid, parseaddr
 
 from whatrack.crypto import Sealer
@@ -15,6 +16,8 @@ from whatrack.tenants import emails
 from whatrack.tenants.emails import Letter, Owed
 
 TIMEOUT_S = 20.0
+# An address in a header stays whole: where a line is folded at 78 characters, it would be encoded, and no mail program would open it.
+POLICY = default.clone(max_line_length=900)
 
 log = logger(__name__)
 
@@ -57,13 +60,16 @@ def deliver(settings: Settings, letter: Letter) -> None:
 
 def written(letter: Letter, *, sender: str, domain: str) -> EmailMessage:
     """The letter as mail servers carry it. domain: ours, so that no machine's name is told."""
-    message = EmailMessage()
+    message = EmailMessage(POLICY)
     message["From"] = sender
     message["To"] = letter.to
     message["Subject"] = " ".join(letter.subject.split())
     message["Date"] = formatdate()
     message["Message-ID"] = make_msgid(domain=domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday answers, please
+    if letter.stop:  # RFC 8058: one click in the mail program, which posts this
+        message["List-Unsubscribe"] = f"<{letter.stop}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(letter.text)
     if letter.html:
         message.add_alternative(letter.html, subtype="html")

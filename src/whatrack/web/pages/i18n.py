@@ -72,11 +72,16 @@ def marked(text: str) -> str:
     return text
 
 
+def chosen(request: Request) -> str | None:
+    """The language that was chosen in this browser, if one was."""
+    found = request.cookies.get(COOKIE, "")
+    return found if found in LANGUAGES else None
+
+
 def of_request(request: Request) -> str:
     """The cookie's choice, else the browser's best, else Portuguese."""
-    chosen = request.cookies.get(COOKIE, "")
-    if chosen in LANGUAGES:
-        return chosen
+    if found := chosen(request):
+        return found
     wanted = [tag.replace("-", "_") for tag in _by_preference(request.headers.get("accept-language", ""))]
     for tag in wanted:
         found = negotiate_locale([tag], ["pt_BR", "en"]) or {"pt": "pt_BR", "en": "en"}.get(tag[:2])

@@ -12,7 +12,7 @@ from typing_extensions import override
 from whatrack.db import Connection, Database
 from whatrack.errors import NotFound, Refused
 from whatrack.roi import report as reports
-from whatrack.roi import sharing
+from whatrack.roi import secret_links, sharing
 from whatrack.tenants import organizations
 from whatrack.tenants.access import Access
 from whatrack.tenants.organizations import Organization
@@ -167,7 +167,7 @@ class _Opened(msgspec.Struct, frozen=True):
 
 async def _link(request: Request, db: Database, token: str) -> _Opened:
     """The link, its organization's zone set; NotFound where it does not work, or asks for what it leaves out."""
-    organization_id = sharing.organization_of(token)
+    organization_id = secret_links.organization_of(token)
     async with db.tenant(organization_id) as conn:
         shared = await sharing.opened(conn, organization_id, token)
         own = await organizations.by_id(conn, organization_id)
