@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.conftest import settings_for_tests
+from tests.conftest import serving, settings_for_tests
 from tests.conversions import put
 from tests.insights import Ledger, a_ledger
 from tests.pages_support import get, send
@@ -348,6 +348,8 @@ async def test_the_mail_is_turned_on_and_off_on_its_page(
     assert "SMTP_HOST" in (await get(admin, "/roi/mail")).words
     on = await send(admin, "/roi/mail", on="yes", follow=True)
     assert "Ligado" in on.words
+    assert "Anotado. Ele começa a chegar quando quem opera a instalação definir SMTP_HOST." in on.words
+    assert "às 8 h." not in on.words.partition("Anotado")[0]
     assert len(await due_at(db)) == 1
     off = await send(admin, "/roi/mail", on="no", follow=True)
 
@@ -708,3 +710,16 @@ async def test_letters_of_more_than_a_year_ago_are_forgotten(db: Database, shop:
 
     assert len(kept) == 1
     assert await rows(db, "SELECT 1 FROM report_letters") == []
+
+
+async def test_where_mail_is_sent_the_page_says_when_the_next_letter_comes(
+    db: Database, shop: Shop, conninfo: str
+):
+    async with (
+        serving(conninfo, SMTP_HOST="127.0.0.1", SMTP_PORT=1, SMTP_SECURITY="none") as base,
+        await sign_in(db, base, shop, "viewer") as tab,
+    ):
+        on = await send(tab, "/roi/mail", on="yes", follow=True)
+
+    assert "O próximo chega às 8 h." in on.words
+    assert "SMTP_HOST" not in on.words

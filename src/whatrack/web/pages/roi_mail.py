@@ -27,11 +27,18 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn, setting
 
 
 @router.post("")
-async def decide(request: Request, db: Db, who: Member, visitor: SignedIn, form: Sent) -> Response:
+async def decide(
+    request: Request, db: Db, who: Member, visitor: SignedIn, settings: TheSettings, form: Sent
+) -> Response:
     """Turn it on or off."""
     wanted = form.values.get("on") == "yes"
     async with db.tenant(who.organization_id) as conn:
         change = subscriptions.subscribe if wanted else subscriptions.unsubscribe
         await change(conn, who.organization_id, visitor.user.id)
-    told = _("O próximo chega às 8 h.") if wanted else _("Você não recebe mais o e-mail diário.")
+    if not wanted:
+        told = _("Você não recebe mais o e-mail diário.")
+    elif settings.smtp_host:
+        told = _("O próximo chega às 8 h.")
+    else:
+        told = _("Anotado. Ele começa a chegar quando quem opera a instalação definir SMTP_HOST.")
     return see(request, "/roi/mail", told)
