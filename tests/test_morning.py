@@ -22,6 +22,7 @@ import pytest
 from tests.conftest import serving, settings_for_tests
 from tests.conversions import put
 from tests.insights import Ledger, a_ledger
+from tests.mail_server import mail_server
 from tests.pages_support import get, send
 from tests.roi_world import make_world, spend
 from tests.simulated_clock import SimulatedClock
@@ -723,3 +724,23 @@ async def test_where_mail_is_sent_the_page_says_when_the_next_letter_comes(
 
     assert "O próximo chega às 8 h." in on.words
     assert "SMTP_HOST" not in on.words
+
+
+async def test_a_letter_arrives_by_mail_and_its_link_stops_the_next(db: Database, shop: Shop, conninfo: str):
+    person = await make_person(db, shop, email="ana@example.com")
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+    await make_due(db)
+    async with mail_server() as server:
+        settings = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": server.port, "SMTP_SECURITY": "none"}
+        async with serving(conninfo, **settings) as base, stranger(base) as tab:
+            mail = await server.arrives()
+            stop = mail["List-Unsubscribe"].strip("<>").removeprefix("http://localhost:3000")
+            done = await send(tab, stop, **{"List-Unsubscribe": "One-Click"})
+    text, page = mail.iter_parts()
+
+    assert mail["To"] == "ana@example.com"
+    assert stop in text.get_content()
+    assert stop in page.get_content()
+    assert done.status == 200
+    assert not await is_on(db)

@@ -104,7 +104,10 @@ SITE_ROWS = (
     b"""INSERT INTO fx_rates VALUES (%(organization)s, 'USD', 'BRL', '2026-11-01', 5, 'entered', now(), 'system')""",
     b"""INSERT INTO report_links (organization_id, id, token_hash, title, question, created_by, expires_at)
         VALUES (%(organization)s, %(id)s, sha256(uuid_send(%(id)s)), 'Cliente', '', 'system', now())""",
-    b"""INSERT INTO report_subscriptions (organization_id, user_id, due_at) VALUES (%(organization)s, %(person)s, now())""",
+    b"""INSERT INTO report_subscriptions (organization_id, user_id, due_at, first_day)
+        VALUES (%(organization)s, %(person)s, now(), '2026-11-01')""",
+    b"""INSERT INTO report_letters (organization_id, user_id, day, token_hash)
+        VALUES (%(organization)s, %(person)s, '2026-11-01', sha256(uuid_send(%(id)s)))""",
     b"""INSERT INTO report_columns (organization_id, user_id, columns) VALUES (%(organization)s, %(person)s, '{spend}')""",
     b"""INSERT INTO report_targets VALUES (%(organization)s, 3)""",
     b"""INSERT INTO oauth_states (organization_id, hash, bound_to, expires_at)
