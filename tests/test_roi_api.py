@@ -2,14 +2,18 @@
 
 import csv
 import io
+import re
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
 
 import aiohttp
 
+import whatrack
 from tests.roi_world import Truth, make_world
-from tests.support import Shop
+from tests.support import Shop, make_shop
 from whatrack.db import Database
 from whatrack.insights import rollups
 from whatrack.roi import export
@@ -20,6 +24,7 @@ from whatrack.tenants import api_keys
 from whatrack.units import new_id
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
+INSIGHTS = "/api/v1/meta-ads/insights"
 SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
 
 
@@ -80,8 +85,8 @@ async def test_the_api_tells_the_same_as_the_independent_calculation(db: Databas
 
 # What is asked for, the field that is named, what else the answer says.
 NOT_THERE = [
-    ([("account", "act_404")], "account", "act_404", "/api/v1/meta-ads/accounts"),
-    ([("account", "act_1"), ("account", "404"), ("account", "2")], "account", "404", "/api/v1/meta-ads/accounts"),
+    ([("account", "act_404")], "account", "act_404", "/api/v1/meta-ads/ad-accounts"),
+    ([("account", "act_1"), ("account", "404"), ("account", "2")], "account", "404", "/api/v1/meta-ads/ad-accounts"),
     ([("profile", "Ada")], "profile", "Ada", "/api/v1/meta-ads/connections"),
     ([("profile", "018bcfe5-6800-7000-8000-0123456789ab")], "profile", "018bcfe5", "/api/v1/meta-ads/connections"),
     ([("campaign", "c404")], "campaign", "c404", "level=campaign"),
@@ -111,6 +116,26 @@ async def test_what_the_organization_does_not_have_is_named_instead_of_summed_to
             assert [each["field"] for each in problem["errors"]] == [field]
             assert all(words in problem["detail"] for words in said)
             assert "act_1" not in problem["detail"]
+
+
+async def test_every_remedy_that_names_an_address_names_one_that_there_is(db: Database, service: str):
+    shop = await make_shop(db)
+    query = {"level": "ad", "since": "2026-11-01", "until": "2026-11-02"}
+    named = [
+        re.findall(r"\b(GET) (/[\w/-]+)", path.read_text())
+        for path in Path(whatrack.__file__).parent.rglob("*.py")
+    ]
+    addresses = sorted({address for found in named for _method, address in found if "/api/" in address})
+    async with aiohttp.ClientSession(headers=await key_of(db, shop)) as http:
+        for field, address in (("account", "ad-accounts"), ("profile", "connections")):
+            async with http.get(
+                f"{service}{INSIGHTS}", params={**query, field: str(UUID(int=9))}
+            ) as response:
+                assert f"GET /api/v1/meta-ads/{address} " in (await response.json())["detail"]
+        for address in addresses:
+            async with http.get(f"{service}{address}") as response:
+                assert response.status not in (404, 405), address
+    assert {"/api/v1/meta-ads/ad-accounts", "/api/v1/meta-ads/connections"} <= {*addresses}
 
 
 async def test_what_it_has_is_not_refused(db: Database, service: str):

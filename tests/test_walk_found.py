@@ -148,15 +148,3 @@ async def test_the_first_days_there_are_are_no_error_of_ours(db: Database, servi
         http.get(f"{service}{INSIGHTS}", params=query) as response,
     ):
         assert response.status < 500
-
-
-@BROKEN
-async def test_the_remedy_for_an_unknown_account_is_an_address_that_exists(
-    db: Database, shop: Shop, service: str
-):
-    query = {"level": "ad", "since": "2026-11-01", "until": "2026-11-02", "account": "act_999"}
-    async with aiohttp.ClientSession(headers=await key_of(db, shop)) as http:
-        async with http.get(f"{service}{INSIGHTS}", params=query) as response:
-            remedy = (await response.json())["detail"].partition("GET ")[2].split()[0]
-        async with http.get(f"{service}{remedy}") as response:
-            assert response.status == 200
