@@ -6,10 +6,12 @@ import re
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from uuid import UUID
 
 import aiohttp
+import pytest
 
 import whatrack
 from tests.roi_world import Truth, make_world
@@ -136,6 +138,56 @@ async def test_every_remedy_that_names_an_address_names_one_that_there_is(db: Da
             async with http.get(f"{service}{address}") as response:
                 assert response.status not in (404, 405), address
     assert {"/api/v1/meta-ads/ad-accounts", "/api/v1/meta-ads/connections"} <= {*addresses}
+
+
+OUT_OF_BOUNDS = "Days go from 2000-01-01 to 9998-12-31."
+NO_DAY = "Write a day as YYYY-MM-DD, such as 2026-11-24."
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "field", "said"),
+    [
+        ("0001-01-01", "0001-01-02", "since", OUT_OF_BOUNDS), ("1999-12-31", "2000-01-02", "since", OUT_OF_BOUNDS),
+        ("9998-12-31", "9999-01-01", "until", OUT_OF_BOUNDS), ("2026-02-30", "2026-03-01", "since", NO_DAY),
+        ("01/11/2026", "2026-11-02", "since", NO_DAY), ("20261101", "2026-11-02", "since", NO_DAY), ("1700000000", "2026-11-02", "since", NO_DAY),
+        ("2026-11-01", "", "until", NO_DAY), ("2026-11-01", "２０２６-11-02", "until", NO_DAY),
+    ],
+)  # fmt: skip
+async def test_days_that_there_are_not_are_refused_by_name(
+    db: Database, service: str, since: str, until: str, field: str, said: str
+):
+    shop = await make_shop(db)
+    query = {"level": "ad", "since": since, "until": until}
+    async with (
+        aiohttp.ClientSession(headers=await key_of(db, shop)) as http,
+        http.get(f"{service}{INSIGHTS}", params=query) as response,
+    ):
+        assert response.status == 422
+        assert {"field": field, "detail": said} in (await response.json())["errors"]
+
+
+async def test_a_moment_out_of_bounds_is_refused_wherever_one_is_taken(db: Database, service: str):
+    shop = await make_shop(db)
+    async with aiohttp.ClientSession(headers=await key_of(db, shop)) as http:
+        for path in ("tickets", "conversion-events"):
+            for moment in ("0001-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "9999-01-01T00:00:00Z"):
+                async with http.get(f"{service}/api/v1/{path}", params={"since": moment}) as response:
+                    assert response.status == 422
+                    assert OUT_OF_BOUNDS in (await response.json())["detail"]
+
+
+async def test_the_first_and_the_last_days_there_are_can_be_asked_for(db: Database, service: str):
+    world = await make_world(db, tickets=5)
+    choices = product(
+        ("account", "campaign", "adset", "ad"),
+        ("sale", "click"),
+        (("2000-01-01", "2000-01-02"), ("9998-12-30", "9998-12-31"), ("9996-01-01", "9998-12-31")),
+    )
+    async with aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http:
+        for level, basis, (since, until) in choices:
+            query = {"level": level, "basis": basis, "since": since, "until": until, "compare": "true"}
+            async with http.get(f"{service}{INSIGHTS}", params=query) as response:
+                assert response.status == 200, query
 
 
 async def test_what_it_has_is_not_refused(db: Database, service: str):

@@ -137,14 +137,3 @@ async def test_a_name_that_the_database_does_not_take_is_a_reason_and_no_endless
 
     state = await ledger.state()
     assert (state["reason"] is not None, state["lease_id"]) == (True, None) or await ledger.is_true()
-
-
-@BROKEN
-async def test_the_first_days_there_are_are_no_error_of_ours(db: Database, service: str):
-    world = await make_world(db, tickets=0)
-    query = {"level": "ad", "since": "0001-01-01", "until": "0001-01-02"}
-    async with (
-        aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http,
-        http.get(f"{service}{INSIGHTS}", params=query) as response,
-    ):
-        assert response.status < 500

@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 from whatrack.db import Connection
 from whatrack.errors import bad_value
 from whatrack.tenants import audit
-from whatrack.units import parse_currency
+from whatrack.units import LAST_DAY, check_day, parse_currency
 
 CARRY_DAYS = 4  # a weekend with a holiday at each end
 MAX_RATES = 5000
@@ -89,7 +89,7 @@ def carried(rates: Mapping[date, Decimal]) -> dict[date, Decimal]:
     for day, rate in rates.items():
         for ahead in range(1, CARRY_DAYS + 1):
             following = day + timedelta(days=ahead)
-            if following in rates:
+            if following in rates or following > LAST_DAY:
                 break
             found[following] = rate
     return found
@@ -120,5 +120,7 @@ def _check(currency: str, into: str, rates: Mapping[date, Decimal]) -> None:
         raise bad_value("currency", "A currency needs no rate into itself.")
     if len(rates) > MAX_RATES:
         raise bad_value("rates", f"At most {MAX_RATES} rates at once.")
+    for day in rates:
+        check_day(day, "day")
     if any(not rate.is_finite() or not PLACES <= rate < 10**10 for rate in rates.values()):
         raise bad_value("rate", "A rate is a number above zero.")

@@ -16,7 +16,7 @@ from whatrack.roi.ask import MAX_LIMIT, MAX_OFFSET, Against, Ask, Basis, Level, 
 from whatrack.roi.export import COUNTS, NUMBERS, rounded
 from whatrack.roi.metrics import value
 from whatrack.web.api.caller import Db, Member
-from whatrack.web.api.tickets import NoNul
+from whatrack.web.api.fields import Day, NoNul
 from whatrack.web.problems import OF_EVERY
 
 router = APIRouter(prefix="/api/v1/meta-ads", tags=["insights"], responses=OF_EVERY)
@@ -27,10 +27,10 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     level: Level
-    since: date = Field(
+    since: Day = Field(
         description="first day, of each account's zone for its rows and of the organization's in totals"
     )
-    until: date = Field(description="last day, included")
+    until: Day = Field(description="last day, included")
     basis: Basis = Field(
         "sale", description="sale: each thing on its own day; click: all by the day of the last click"
     )

@@ -19,6 +19,7 @@ from whatrack.errors import Refused
 from whatrack.roi import rates
 from whatrack.tenants import organizations
 from whatrack.tenants.access import Access
+from whatrack.units import FIRST_DAY, LAST_DAY
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import i18n, roi_page, values
 from whatrack.web.pages.forms import Form, sent_form
@@ -138,6 +139,8 @@ def read_sheet(text: str) -> Mapping[str, dict[date, Decimal]]:
             raise Unreadable(
                 _("Linha %(line)s: escreva dia; moeda; cotação, como 24/11/2026;USD;5,4321.", line=place)
             )
+        if not FIRST_DAY <= day <= LAST_DAY:
+            raise Unreadable(_("Linha %(line)s: %(why)s", line=place, why=values.out_of_bounds()))
         found.setdefault(plain[1].upper(), {})[day] = _rate(plain[2], place)
     if not found:
         raise Unreadable(_("Não há nenhuma cotação nestas linhas."))

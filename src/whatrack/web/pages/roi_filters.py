@@ -8,9 +8,11 @@ from uuid import UUID
 
 import msgspec
 
+from whatrack.errors import Refused
 from whatrack.roi.ask import MAX_OFFSET, REFUNDS, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.ask import STATUSES as ROW_STATUSES
 from whatrack.roi.metrics import SORTS
+from whatrack.units import parse_day
 from whatrack.web.pages.i18n import _, marked
 
 HERE = "/roi"
@@ -181,6 +183,14 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
         return _preset(self.period, today)
 
     @property
+    def too_long(self) -> bool:
+        """Whether the address asks for more days than a report has: its last ones are shown."""
+        since, until = _day(self.since), _day(self.until)
+        if self.period != CUSTOM or not since or not until:
+            return False
+        return abs((until - since).days) >= MOST_DAYS
+
+    @property
     def period_name(self) -> str:
         """The period as its menu calls it."""
         return _(PERIODS[self.period]) if self.period in PERIODS else _("Personalizado")
@@ -245,7 +255,6 @@ def _is_uuid(text: str) -> bool:
 
 def _day(text: str) -> date | None:
     try:
-        found = date.fromisoformat(text)
-    except ValueError:
+        return parse_day(text, "")
+    except Refused:
         return None
-    return found if 2005 <= found.year <= 2100 else None
