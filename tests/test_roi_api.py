@@ -2,6 +2,7 @@
 
 import csv
 import io
+import random
 import re
 import zipfile
 from datetime import UTC, date, datetime, timedelta
@@ -12,14 +13,17 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+from xlsxwriter.utility import xl_col_to_name
 
 import whatrack
 from tests.roi_world import Truth, make_world
 from tests.support import Shop, make_shop
 from whatrack.db import Database
 from whatrack.insights import rollups
-from whatrack.roi import export
+from whatrack.roi import costs, export, metrics, rates
 from whatrack.roi.ask import Ask
+from whatrack.roi.costs import Cost
+from whatrack.roi.metrics import Amounts
 from whatrack.roi.reconcile import CAUSES, LEADS, PURCHASES, Reconciliation, Side, reconcile, tickets
 from whatrack.roi.report import report
 from whatrack.tenants import api_keys
@@ -233,6 +237,128 @@ async def test_files_hold_every_column_and_read_back_to_the_cent(db: Database):
     assert sheet.count("<row ") == len(lines) + 1
     assert "<f>" not in sheet
     assert all(f"<t>{row.id}</t>" in words for row in answer.rows)  # ids are texts
+
+
+def random_days(chance: random.Random) -> tuple[date, date]:
+    since = date(2026, 8, 20) + timedelta(days=chance.randrange(60))
+    return since, since + timedelta(days=chance.randrange(1, 40))
+
+
+async def random_rules(db: Database, shop: Shop, chance: random.Random) -> None:
+    """Costs of every kind, with shares that leave no whole cents, for days that begin and end within the world's."""
+    middle = date(2026, 9, 10) + timedelta(days=chance.randrange(40))
+
+    def share(most: float) -> Decimal:
+        return Decimal(str(round(chance.uniform(0.0001, most), 6)))
+
+    halves: tuple[tuple[date | None, date | None], ...] = ((None, middle), (middle + timedelta(days=1), None))
+    made = [
+        *(Cost("meta_tax", share(0.3), since=since, until=until) for since, until in halves),
+        Cost("meta_tax", share(0.3), ad_account_id="act_3", since=middle),
+        *(
+            Cost("product", share(0.5), Decimal(chance.randrange(999)) / 100, since, until)
+            for since, until in halves
+        ),
+        *(
+            Cost("fee", share(0.1), Decimal(chance.randrange(99)) / 100, *random_days(chance))
+            for _ in range(3)
+        ),
+    ]
+    async with db.tenant(shop.id) as conn:
+        for cost in made:
+            await costs.put(conn, shop.id, cost, actor="user:x")
+        worth = {date(2026, 8, 18) + timedelta(days=day): share(9) for day in range(120) if day % 9 != 4}
+        await rates.put(conn, shop.id, "USD", "BRL", worth, actor="user:x")
+
+
+HALF_A_CENT = Decimal("0.005")
+WHOLE = ("spend", "revenue", "refunds", "net_revenue", "attributed_revenue", "meta_purchase_value")
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_rows_sum_to_the_totals_and_each_profit_is_that_of_its_terms(
+    db: Database, service: str, seed: int
+):
+    chance = random.Random(seed)
+    world = await make_world(db, seed=300 + seed, tickets=60, one_zone=True, rules=False)
+    await random_rules(db, world.shop, chance)
+    truth = await Truth.of(db, world.shop.id)
+    finer = 0
+    async with aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http:
+        for level, basis in product(("account", "campaign", "adset", "ad"), ("sale", "click")):
+            since, until = random_days(chance)
+            query = {
+                "level": level,
+                "basis": basis,
+                "since": str(since),
+                "until": str(until),
+                "limit": "1000",
+            }
+            async with http.get(f"{service}{INSIGHTS}", params=query) as response:
+                answer = await response.json()
+            lines = [*answer["rows"], *answer["special"]]
+            for name in (*WHOLE, *metrics.DERIVED):
+                told = sum((Decimal(each[name] or 0) for each in lines), Decimal(0))
+                off = abs(told - Decimal(answer["totals"][name]))
+                assert off < HALF_A_CENT if name in metrics.DERIVED else off == 0, (level, basis, name)
+            for line in (*lines, answer["totals"]):
+                net, product_cost, fees, gross = (Decimal(line[name] or 0) for name in ("net_revenue", "product_cost", "fees", "gross_spend"))  # fmt: skip
+                assert Decimal(line["profit"]) == net - product_cost - fees - gross
+                assert all(places(line[name]) == 2 for name in WHOLE if line[name] is not None)
+                assert all(2 <= places(line[name]) <= 6 for name in metrics.DERIVED if line[name] is not None)
+                finer += places(line["profit"]) > 2
+            sums = truth.told(level, since, until, basis, truth.home)
+            for place, numbers in truth.spent(level, since, until).items():
+                sums[place]["gross_spend"] += numbers["gross_spend"]
+            for line in lines:
+                expected = sums[line["kind"], line["id"]]
+                for name in ("gross_spend", "product_cost", "fees"):
+                    assert abs(Decimal(line[name] or 0) - expected[name]) <= Decimal("0.000001"), (
+                        line["id"],
+                        name,
+                    )
+    assert finer > 20
+
+
+def places(text: str) -> int:
+    return len(text.partition(".")[2])
+
+
+def test_money_has_the_places_of_its_currency_or_as_many_more_as_it_needs():
+    amounts = Amounts(
+        spend=Decimal(100), gross_spend=Decimal("113.83038133181"), revenue=Decimal("199.90"), product_cost=Decimal("59.970"),
+        fees=Decimal("0.00000049"), leads=3,
+    )  # fmt: skip
+
+    told = export.exact(amounts, "BRL")
+    assert (str(told["spend"]), str(told["gross_spend"])) == ("100.00", "113.830381")
+    assert (str(told["product_cost"]), str(told["fees"]), str(told["profit"])) == (
+        "59.97",
+        "0.00",
+        "26.099619",
+    )
+    assert str(told["cpl"]) == "33.33"
+    assert str(export.exact(amounts, "JPY")["spend"]) == "100"
+    assert str(export.exact(amounts, "KWD")["product_cost"]) == "59.970"
+    assert export.exact(Amounts(), "BRL")["gross_spend"] is None
+    assert str(export.shown(amounts, "BRL")["profit"]) == "26.10"
+
+
+async def test_a_workbook_holds_derived_money_in_full_and_a_csv_in_cents(db: Database):
+    world = await make_world(db, seed=26, tickets=60, one_zone=True)
+    async with db.tenant(world.shop.id) as conn:
+        answer = await report(conn, world.shop.id, Ask(level="ad", since=SINCE, until=UNTIL, limit=1000), NOW)
+    columns = (*export.TEXTS, *export.OF_ACCOUNT, *export.NUMBERS)
+    with zipfile.ZipFile(io.BytesIO(export.as_xlsx(answer))) as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+    for name in metrics.DERIVED:
+        column = xl_col_to_name(columns.index(name))
+        cells = re.findall(rf'<c r="{column}(\d+)" s="\d+"><v>([^<]+)</v>', sheet)
+        *rows, (_last, totals) = [(int(line), Decimal(value)) for line, value in cells]
+        assert abs(sum(value for _line, value in rows) - totals) < HALF_A_CENT, name
+        assert any(value != round(value, 2) for _line, value in rows), name
+    lines = csv.DictReader(io.StringIO(export.as_csv(answer, "en").decode("utf-8-sig")))
+    assert {places(line[name]) for line in lines for name in metrics.DERIVED if line[name]} == {2}
 
 
 async def tell(db: Database, world_id: object) -> None:

@@ -84,6 +84,19 @@ async def test_a_figure_taken_apart_is_that_of_the_table(world: World, tab: aioh
     assert shown[0] in apart.text
 
 
+async def test_the_figures_of_costs_say_that_they_are_rounded_last_and_no_others_do(
+    tab: aiohttp.ClientSession,
+):
+    said = "Arredondado só no fim: as linhas somadas podem diferir do total em alguns centavos."
+    table = await get(tab, f"/roi?{PERIOD}")
+    tips = dict(re.findall(r'<dl data-for="(\w+)">(.*?)</dl>', table.text, re.DOTALL))
+    assert said in tips["profit"]
+    assert said not in tips["spend"] + tips["revenue"] + tips["roas"]
+    for metric in (*metrics.DERIVED, "spend", "revenue", "net_revenue", "roas"):
+        page = await get(tab, f"/roi/number?metric={metric}&{PERIOD}")
+        assert (said in page.words) is (metric in metrics.DERIVED), metric
+
+
 async def test_an_ad_that_spent_beyond_what_few_sales_excuse_is_a_clear_loss_at_a_glance(
     db: Database, world: World, tab: aiohttp.ClientSession
 ):

@@ -13,8 +13,7 @@ from whatrack.roi import report as reports
 from whatrack.roi import unknown
 from whatrack.roi.answers import Note, Row, RowKind
 from whatrack.roi.ask import MAX_LIMIT, MAX_OFFSET, Against, Ask, Basis, Level, Refunds, Status, Within
-from whatrack.roi.export import COUNTS, NUMBERS, rounded
-from whatrack.roi.metrics import value
+from whatrack.roi.export import COUNTS, NUMBERS, exact, rounded
 from whatrack.web.api.caller import Db, Member
 from whatrack.web.api.fields import Day, NoNul
 from whatrack.web.problems import OF_EVERY
@@ -68,7 +67,7 @@ class WithoutRate(BaseModel):
 _numbers: dict[str, Any] = {name: (int | None if name in COUNTS else Decimal | None, ...) for name in NUMBERS}
 Numbers = create_model(
     "Numbers",
-    __doc__="Money as decimal strings in the report's currency; ratios as fractions (0.12 is 12 %); null where nothing divides, and where no day of the period came from Meta for the row's account.",
+    __doc__="Money as decimal strings in the report's currency. What costs make of it (gross_spend, product_cost, fees, profit) has up to six places, so that in one zone rows and special rows sum to the totals within half a cent, and a profit is exactly that of its terms; other money has the places of its currency, money for each of something rounded to them. Ratios as fractions (0.12 is 12 %); null where nothing divides, and where no day of the period came from Meta for the row's account.",
     **_numbers,
 )
 
@@ -189,7 +188,7 @@ def _row(row: Row, currency: str) -> dict[str, Any]:
     )  # fmt: skip
     return {
         **{name: getattr(row, name) for name in texts},
-        **{name: rounded(name, value(row.amounts, name), currency) for name in NUMBERS},
+        **exact(row.amounts, currency),
         "account_currency": row.currency,
         "timezone": row.zone,
         "account_spend": row.own_spend,
