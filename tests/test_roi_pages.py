@@ -497,8 +497,38 @@ async def test_a_period_longer_than_a_report_is_told_beside_the_days_that_are_sh
         page = await get(tab, f"{path}?period=custom&since=2020-01-01&until=2026-10-30")
         assert LONG in page.text
         assert href(page.text, "Tirar do filtro") == f"{path}?period=custom&since=2024-10-31&until=2026-10-30"
-    longest = await get(tab, "/roi?period=custom&since=2024-10-31&until=2026-10-30")
-    assert "O endereço" not in longest.text
+    for fine in (
+        "since=2024-10-31&until=2026-10-30",
+        "since=2026-10-30&until=2024-10-31",
+        "until=2001-01-01",
+        "",
+    ):
+        assert "O endereço" not in (await get(tab, f"/roi?period=custom&{fine}")).text
+    until_today = await get(tab, "/roi?period=custom&since=2000-01-01")
+    assert LONG.partition(" Mostramos")[0] in until_today.text
+
+
+BEHIND = (
+    "/roi/tickets?metric=sales&row=total%3A", "/roi/number?metric=spend&row=total%3A", "/roi/days/act_1?",
+    "/roi/reconciliation/tickets?side=sales&cause=organic",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", BEHIND)
+async def test_what_is_behind_a_figure_says_too_that_its_days_are_other_than_asked_for(
+    tab: aiohttp.ClientSession, path: str
+):
+    odd = await get(tab, f"{path}&period=custom&since=1999-12-31&until=2026-10-30")
+    long = await get(tab, f"{path}&period=custom&since=2020-01-01&until=2026-10-30")
+    fine = await get(tab, f"{path}&{PERIOD}")
+
+    assert DATES["since=1999-12-31"] in odd.text
+    assert LONG in long.text
+    without = href(long.text, "Tirar do filtro") or ""
+    assert "since=2024-10-31&until=2026-10-30" in without
+    again = await get(tab, without)
+    assert again.status == 200
+    assert "O endereço" not in again.text + fine.text
 
 
 async def test_no_file_is_made_of_what_is_not_there(tab: aiohttp.ClientSession):

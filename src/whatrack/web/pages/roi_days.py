@@ -10,7 +10,7 @@ from whatrack.errors import Refused
 from whatrack.insights import progress, wishes
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import roi_page
+from whatrack.web.pages import roi_page, roi_unknown
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import page, see
@@ -62,6 +62,7 @@ async def account(request: Request, db: Db, who: Member, account_id: str) -> Res
         request,
         "roi_account_days.html",
         **roi_page.places(filters, path, ask) | {"with_basis": False},
+        unknown=roi_unknown.of_days(request, filters, ask, path),
         account=known,
         days=found,
         why=why,

@@ -182,13 +182,10 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
             return today - timedelta(days=29), today
         return _preset(self.period, today)
 
-    @property
-    def too_long(self) -> bool:
-        """Whether the address asks for more days than a report has: its last ones are shown."""
-        since, until = _day(self.since), _day(self.until)
-        if self.period != CUSTOM or not since or not until:
-            return False
-        return abs((until - since).days) >= MOST_DAYS
+    def too_long(self, until: date) -> bool:
+        """Whether the address asks for more days than a report has: its last ones are shown. until: the last of these."""
+        since, end = _day(self.since), _day(self.until) or until
+        return self.period == CUSTOM and since is not None and abs((end - since).days) >= MOST_DAYS
 
     @property
     def period_name(self) -> str:

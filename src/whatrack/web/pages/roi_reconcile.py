@@ -148,6 +148,7 @@ async def behind(request: Request, db: Db, who: Member, side: str = "", cause: s
         cause=_cause(whole, side, filters),
         of=_(title),
         title=_("Valor") if in_money else _("Quantidade"),
+        unknown=roi_unknown.of_days(request, filters, ask, BEHIND, side=side, cause=cause),
         kept={"side": side, "cause": cause},
         home=(filters.to(HERE), _("Voltar à conciliação")),
         whole=whole,

@@ -59,11 +59,10 @@ async def of(
         return None
     asked = {name: getattr(filters, name) for name in left if name != "status"}
     reasons = [_said(name, [value for field, value in gone if field == name]) for name in NAMES]
-    days = {"since": str(ask.since), "until": str(ask.until)} if filters.too_long else {}
     return Unknown(
         text=" ".join([*filter(None, reasons), *other]),
         shown=" ".join(dict.fromkeys(other.values())),
-        href=filters.to(path, **left, **days),
+        href=filters.to(path, **left, **_cut(filters, ask)),
         is_all=any(asked[name] and not left[name] for name in asked),
         is_other=bool(other),
     )
@@ -72,10 +71,29 @@ async def of(
 def misread(request: Request, filters: Filters, ask: Ask) -> dict[str, str]:
     """What the address says and cannot be asked, each with what is shown instead."""
     found = [_unread(name, value, ask) for name, value in filters.unread(request.query_params.multi_items())]
-    if filters.too_long:
+    if filters.too_long(ask.until):
         long = _("O endereço pede mais de %(most)s dias, o máximo de um relatório.", most=MOST_DAYS)
         found.append((long, _days(ask)))
     return dict(found)
+
+
+def of_days(request: Request, filters: Filters, ask: Ask, path: str, **kept: str) -> Unknown | None:
+    """The same of a page behind the report, whose rows are as they are: what cannot be asked alone. kept: beside the filters."""
+    other = misread(request, filters, ask)
+    if not other:
+        return None
+    return Unknown(
+        text=" ".join(other),
+        shown=" ".join(dict.fromkeys(other.values())),
+        href=filters.to(path, **kept, **_cut(filters, ask)),
+        is_all=False,
+        is_other=True,
+    )
+
+
+def _cut(filters: Filters, ask: Ask) -> dict[str, str]:
+    """The days that are shown of a period that is too long, for its address."""
+    return {"since": str(ask.since), "until": str(ask.until)} if filters.too_long(ask.until) else {}
 
 
 def _unread(name: str, value: str, ask: Ask) -> tuple[str, str]:
