@@ -395,9 +395,10 @@ async def test_what_meta_never_told_of_an_account_is_unknown_and_what_came_witho
         await change(CAME, account=account, day=SINCE, at="2026-11-01")
     async with db.tenant(world.shop.id) as conn:
         ref = world.accounts["act_3"]
-        await conn.execute("DELETE FROM meta_ad_insights_daily WHERE account_ref = %s", [ref])
-        days = [SINCE + timedelta(days=place) for place in range(30)]
-        await rollups.replace_days(conn, world.shop.id, ref, days)
+        gone = await conn.execute(
+            "DELETE FROM meta_ad_insights_daily WHERE account_ref = %s RETURNING day", [ref]
+        )
+        await rollups.replace_days(conn, world.shop.id, ref, {row[0] for row in await gone.fetchall()})
         await conn.execute("UPDATE meta_ad_accounts SET is_active = false WHERE ref = %s", [ref])
 
     off, totals, notes = await told()
