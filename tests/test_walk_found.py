@@ -131,15 +131,6 @@ async def test_rows_sum_to_the_total_in_what_costs_make_of_them(
 
 
 @BROKEN
-async def test_a_name_that_the_database_does_not_take_is_a_reason_and_no_endless_fetching(ledger: Ledger):
-    ledger.sandbox.ads()[0].name = "Oferta\x00"
-    await ledger.fetched()
-
-    state = await ledger.state()
-    assert (state["reason"] is not None, state["lease_id"]) == (True, None) or await ledger.is_true()
-
-
-@BROKEN
 async def test_the_first_days_there_are_are_no_error_of_ours(db: Database, service: str):
     world = await make_world(db, tickets=0)
     query = {"level": "ad", "since": "0001-01-01", "until": "0001-01-02"}

@@ -232,7 +232,12 @@ def _insights(accounts: Sequence[AccountProgress]) -> Iterator[Finding]:
         name = f"{each.name} ({each.ad_account_id})"
         if not each.is_active:
             continue
-        if each.reason:
+        if each.goes_on:
+            about = f" ({each.message})" if each.message else ""
+            yield Finding(
+                "spend", "warning", f"{name}: {each.aside} days set aside because {each.reason}{about}"
+            )
+        elif each.reason:
             yield Finding(
                 "spend", "broken", f"{name}: {each.due} days are due, not fetched because {each.reason}"
             )

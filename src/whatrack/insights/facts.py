@@ -22,12 +22,12 @@ SELECT %(organization)s, %(account)s, n.* FROM unnest(%(days)s::date[], %(dues)s
 ON CONFLICT DO NOTHING
 """
 STATES: LiteralString = """
-SELECT day, due_at, fetched_at, rows FROM insight_days WHERE organization_id = %s AND account_id = %s ORDER BY day
+SELECT day, due_at, fetched_at, rows, reason, attempts FROM insight_days WHERE organization_id = %s AND account_id = %s ORDER BY day
 """
 # Marks a day as fetched; the answer is kept where it changed. Answers go out in binary form: quoting them would cost more than all else.
 SETTLE: LiteralString = """
-UPDATE insight_days d SET fetched_at = %(fetched_at)s, due_at = n.due_at, connection_id = %(connection)s, reason = NULL, attempts = 0,
-    rows = n.rows, answer_hash = n.hash, answer = coalesce(n.answer::json, d.answer)
+UPDATE insight_days d SET fetched_at = %(fetched_at)s, due_at = n.due_at, connection_id = %(connection)s, reason = NULL, message = NULL, attempts = 0,
+    emptied_at = CASE WHEN n.rows > 0 THEN NULL WHEN d.rows > 0 THEN %(fetched_at)s ELSE d.emptied_at END, rows = n.rows, answer_hash = n.hash, answer = coalesce(n.answer::json, d.answer)
 FROM unnest(%(days)s::date[], %(dues)s::timestamptz[], %(rows)s::int[], %(hashes)b::bytea[], %(answers)b::text[])
     AS n (day, due_at, rows, hash, answer)
 WHERE d.organization_id = %(organization)s AND d.account_id = %(account)s AND d.day = n.day
@@ -40,8 +40,12 @@ FROM (SELECT organization_id, account_id, max(day) AS newest FROM insight_days
 WHERE d.organization_id = last.organization_id AND d.account_id = last.account_id AND d.day > last.newest - %s
 """
 MISS: LiteralString = """
-UPDATE insight_days SET reason = %(reason)s, attempts = attempts + 1
+UPDATE insight_days SET reason = %(reason)s, message = NULL, attempts = attempts + 1
 WHERE organization_id = %(organization)s AND account_id = %(account)s AND due_at <= now()
+"""
+SET_ASIDE: LiteralString = """
+UPDATE insight_days SET reason = %(reason)s, message = %(message)s, attempts = %(attempts)s, due_at = %(due_at)s
+WHERE organization_id = %(organization)s AND account_id = %(account)s AND day = %(day)s
 """
 HASHES: LiteralString = """
 SELECT day, answer_hash FROM insight_days WHERE organization_id = %s AND account_id = %s AND day = ANY(%s::date[])
@@ -88,13 +92,23 @@ class FetchedDay(msgspec.Struct, frozen=True):
     hash: bytes
 
 
+class SpoiltDay(msgspec.Struct, frozen=True):
+    """A day that came and cannot be taken over. message: which row of Meta's is why; None when it is our own fault."""
+
+    day: date
+    reason: str
+    message: str | None
+
+
 class DayState(msgspec.Struct, frozen=True):
-    """What is known of a day. fetched_at None: never."""
+    """What is known of a day. fetched_at None: never; reason: why the last try brought nothing, after so many attempts."""
 
     day: date
     due_at: datetime | None
     fetched_at: datetime | None
     rows: int
+    reason: str | None = None
+    attempts: int = 0
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -132,6 +146,14 @@ async def missed(conn: Connection, account: Account, reason: str) -> None:
     await conn.execute(
         MISS, {"organization": account.organization_id, "account": account.id, "reason": reason}
     )
+
+
+async def set_aside(
+    conn: Connection, account: Account, spoilt: SpoiltDay, due_at: datetime, attempts: int
+) -> None:
+    """A day came and cannot be taken over: what was fetched earlier stays, and it is tried again then. Idempotent."""
+    values = {"organization": account.organization_id, "account": account.id, "due_at": due_at}
+    await conn.execute(SET_ASIDE, {**values, **msgspec.structs.asdict(spoilt), "attempts": attempts})
 
 
 async def replace_days(

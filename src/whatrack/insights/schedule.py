@@ -20,12 +20,14 @@ AGAIN = timedelta(seconds=60)  # between two wishes of people for one account
 _SHORT = tuple(timedelta(seconds=each) for each in (15, 60, 300, 900, 1800))
 _LONG = tuple(timedelta(minutes=each) for each in (10, 30, 60, 180, 360))
 # What may come from asking for too much at once: the next try asks for less.
-OF_SIZE = ("transient", "report_failed")
+OF_SIZE = ("transient", "report_failed", "internal")
+# Of single days that are set aside while the others go on.
+OF_DAYS = ("row_unreadable", "currency_differs", "internal")
 PAUSES = {
     "transient": _SHORT,
     "report_failed": _SHORT,
+    "internal": (*_SHORT, *_LONG[2:]),
     "report_waits": (timedelta(seconds=20),),
-    "currency_differs": (timedelta(minutes=30),),
 }
 
 # Accounts that were turned on since; those that were turned off rest, and what they spent stays.
@@ -66,12 +68,15 @@ HOLD: LiteralString = """
 UPDATE insight_accounts SET lease_until = now() + %s, next_at = now() + %s
 WHERE organization_id = %s AND account_id = %s AND lease_id = %s
 """
-# What people wished for meanwhile is due already: the days say so.
+# What people wished for meanwhile is due already: the days say so. Of days that are set aside the newest says why.
 DONE: LiteralString = """
-UPDATE insight_accounts s SET lease_id = NULL, lease_until = NULL, reason = NULL, message = NULL, attempts = 0,
+UPDATE insight_accounts s SET lease_id = NULL, lease_until = NULL, reason = aside.reason, message = aside.message, attempts = 0,
     report_id = NULL, report_since = NULL, report_until = NULL, report_connection_id = NULL, report_ordered_at = NULL,
     next_at = least(%(new_day)s, d.due_at), whole_at = CASE WHEN d.due_at <= now() THEN s.whole_at ELSE now() END
 FROM (SELECT min(due_at) AS due_at FROM insight_days WHERE organization_id = %(organization)s AND account_id = %(account)s) AS d
+LEFT JOIN LATERAL (SELECT reason, message FROM insight_days
+    WHERE organization_id = %(organization)s AND account_id = %(account)s AND due_at IS NOT NULL AND reason = ANY(%(of_days)s)
+    ORDER BY day DESC LIMIT 1) AS aside ON true
 WHERE s.organization_id = %(organization)s AND s.account_id = %(account)s AND s.lease_id = %(lease)s
 """
 MISSED: LiteralString = """
@@ -182,8 +187,8 @@ async def hold(conn: Connection, mine: Claim) -> None:
 
 
 async def done(conn: Connection, mine: Claim, new_day: datetime) -> None:
-    """Everything that was due came. new_day: when the account's next day begins."""
-    await conn.execute(DONE, {**_keys(mine), "new_day": new_day})
+    """Everything that was due came, or is set aside for a while. new_day: when the account's next day begins."""
+    await conn.execute(DONE, {**_keys(mine), "new_day": new_day, "of_days": list(OF_DAYS)})
 
 
 async def missed(conn: Connection, mine: Claim, miss: Miss) -> None:

@@ -15,7 +15,7 @@ from whatrack.sandbox import chance, faults, oauth, reports, usage, writes
 from whatrack.sandbox.access import Caller, account_of, find_token, identify, visible
 from whatrack.sandbox.edges import Entry, entries, entries_or_refuse
 from whatrack.sandbox.failures import GraphError, bad_parameter, missing_object, unknown_path
-from whatrack.sandbox.faults import Faults, Target
+from whatrack.sandbox.faults import Faults, Target, made_odd
 from whatrack.sandbox.fields import Wanted, as_text, parse_fields
 from whatrack.sandbox.nodes import Follow, render
 from whatrack.sandbox.paging import page_of
@@ -304,6 +304,7 @@ class Graph:
             case _:
                 raise missing_object(call.path[0])
         page = self._page(rows, call, target)
+        page["data"] = made_odd(self.faults, target, page["data"])
         if "summary" in call.params or "default_summary" in call.params:
             page["summary"] = reports.summary(rows)
         return page

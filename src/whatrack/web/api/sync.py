@@ -28,7 +28,10 @@ class Wish(BaseModel):
 
 
 class AccountSync(BaseModel):
-    """An ad account. Days are of its zone; due: to be fetched now; missing: never fetched yet."""
+    """An ad account. Days are of its zone; due: to be fetched now; missing: never fetched yet; aside: came with a row that cannot
+
+    be read, to be tried again later while the others go on. message: what Meta said, or which row or profile it is about.
+    """
 
     account_id: UUID
     ad_account_id: str
@@ -41,6 +44,7 @@ class AccountSync(BaseModel):
     fetched: int
     due: int
     missing: int
+    aside: int
     fetched_at: datetime | None
     whole_at: datetime | None
     next_at: datetime | None

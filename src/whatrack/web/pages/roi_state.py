@@ -22,13 +22,17 @@ REASONS = {
     "too_much_data": marked("a Meta diz que são dados demais: pedimos períodos menores"),
     "currency_differs": marked("a moeda da resposta não é a da conta: atualize a lista de contas"),
     "refused": marked("a Meta recusou o pedido"),
+    "row_unreadable": marked("a Meta mandou um valor que não se pode ler; esse dia é tentado de novo e os outros seguem"),
+    "internal": marked("houve um erro nosso, que está no registro do servidor; tentamos de novo sozinhos"),
 }  # fmt: skip
 # What a person can do about it.
 REMEDIES = ("no_profile", "token_dead", "no_access", "permission_missing", "currency_differs")
 
 
-def why(reason: str | None) -> str:
-    """A reason in words; one of nobody's as it is."""
+def why(reason: str | None, message: str | None = None) -> str:
+    """A reason in words; one of nobody's as it is. message: which row or profile it is about, if that is known."""
+    if reason == "row_unreadable" and message:
+        return _("a Meta mandou um valor que não se pode ler (%(row)s); esse dia é tentado de novo e os outros seguem", row=message)  # fmt: skip
     return _(REASONS[reason]) if reason in REASONS else (reason or "")
 
 
@@ -51,14 +55,14 @@ class Syncing(msgspec.Struct, frozen=True):
 def syncing(found: Progress) -> Syncing:
     """How fetching goes over all accounts that are on."""
     active = [each for each in found.accounts if each.is_active]
-    left = sum(each.due for each in active if not each.reason or each.is_running)
+    left = sum(each.due for each in active if not each.reason or each.is_running or each.goes_on)
     return Syncing(
         is_busy=bool(found.running or left or any(each.days == 0 and not each.reason for each in active)),
         is_first=any(each.is_first for each in active),
         fetched=sum(each.fetched for each in active),
         days=sum(each.days for each in active),
         left=left,
-        stuck=[each for each in active if each.reason and (each.due or each.days == 0)],
+        stuck=[each for each in active if each.reason and (each.due or each.aside or each.days == 0)],
     )
 
 
@@ -83,7 +87,7 @@ def unready(known: dict[str, Any], now: Syncing) -> Empty | None:
         return Empty("brand-meta", text, "/settings/meta", _("Ligar uma conta"))
     if now.is_first and now.stuck:
         names = ngettext("A conta %(name)s espera", "%(num)s contas esperam", len(now.stuck), name=now.stuck[0].name)  # fmt: skip
-        text = _("%(names)s: %(why)s.", names=names, why=why(now.stuck[0].reason))
+        text = _("%(names)s: %(why)s.", names=names, why=why(now.stuck[0].reason, now.stuck[0].message))
         return Empty("plug-connected", text, "/settings/meta", _("Ver os perfis"))
     if now.is_first:
         text = _(
