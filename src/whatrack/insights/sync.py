@@ -274,6 +274,8 @@ class _Visit:
             today = days.local_day(self._mine.at, self._zone)
             await schedule.done(conn, self._mine, days.start_of(today + days.ONE_DAY, self._zone))
             return
+        account = self._account
+        miss = reasons.of_sights(miss, await tokens.sights(conn, account.organization_id, account.number))
         await schedule.missed(conn, self._mine, miss)
         await facts.missed(conn, self._account, miss.reason)
         INSIGHT_DAYS.labels(miss.reason).inc()

@@ -51,6 +51,8 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         unknown=unknown,
         sync=fetching,
         why=roi_state.why,
+        outlook=roi_state.outlook,
+        of_profiles=roi_state.OF_PROFILES,
         back=filters.to(HERE, offset=filters.offset),
         may_sync=who.role != "viewer",
         may_share=who.role != "viewer",

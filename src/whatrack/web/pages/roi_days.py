@@ -16,7 +16,7 @@ from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import page, see
 from whatrack.web.pages.roi import filters_of
 from whatrack.web.pages.roi_filters import HERE
-from whatrack.web.pages.roi_state import REMEDIES, syncing, why
+from whatrack.web.pages.roi_state import OF_PROFILES, syncing, why
 from whatrack.web.pages.visitor import Agent, Member
 from whatrack.web.pages.words import said
 
@@ -41,7 +41,7 @@ async def days(request: Request, db: Db, who: Member) -> Response:
         sync=syncing(found),
         back=filters.to("/roi/days"),
         why=why,
-        remedies=REMEDIES,
+        of_profiles=OF_PROFILES,
         now=now,
         known=known,
         may_sync=who.role != "viewer",

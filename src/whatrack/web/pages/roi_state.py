@@ -1,11 +1,13 @@
 """Where the report stands: connected, fetching, waiting behind something; and the words for why a day is missing."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from whatrack.insights.progress import AccountProgress, Progress
 from whatrack.web.pages.i18n import _, marked, ngettext
+from whatrack.web.pages.render import ago
 from whatrack.web.pages.roi_page import Empty
 from whatrack.web.pages.roi_unknown import Unknown
 
@@ -25,15 +27,28 @@ REASONS = {
     "row_unreadable": marked("a Meta mandou um valor que não se pode ler; esse dia é tentado de novo e os outros seguem"),
     "internal": marked("houve um erro nosso, que está no registro do servidor; tentamos de novo sozinhos"),
 }  # fmt: skip
-# What a person can do about it.
-REMEDIES = ("no_profile", "token_dead", "no_access", "permission_missing", "currency_differs")
+# What a profile that is connected, or connected again, mends; and what the list of accounts, read anew, does.
+OF_PROFILES = ("no_profile", "token_dead", "no_access", "permission_missing")
+REMEDIES = (*OF_PROFILES, "currency_differs")
+MOST_NAMED = 3  # accounts in trouble, each with a line of its own
 
 
 def why(reason: str | None, message: str | None = None) -> str:
     """A reason in words; one of nobody's as it is. message: which row or profile it is about, if that is known."""
     if reason == "row_unreadable" and message:
         return _("a Meta mandou um valor que não se pode ler (%(row)s); esse dia é tentado de novo e os outros seguem", row=message)  # fmt: skip
+    if reason == "token_dead" and message:
+        return _("o token de %(profile)s não vale mais: reconecte o perfil", profile=message)
     return _(REASONS[reason]) if reason in REASONS else (reason or "")
+
+
+def outlook(each: AccountProgress, now: datetime) -> str:
+    """When an account that waits goes on by itself; '' where a person has to do something first, or nobody knows when."""
+    if each.reason in REMEDIES or not each.next_at:
+        return ""
+    if each.next_at <= now:
+        return _("Segue sozinha, agora.")
+    return _("Segue sozinha %(when)s.", when=ago(each.next_at, now))
 
 
 class Syncing(msgspec.Struct, frozen=True):
@@ -45,6 +60,16 @@ class Syncing(msgspec.Struct, frozen=True):
     days: int
     left: int
     stuck: list[AccountProgress]
+
+    @property
+    def named(self) -> list[AccountProgress]:
+        """The first that wait behind a reason, those first that a person can do something about."""
+        return sorted(self.stuck, key=lambda each: each.reason not in REMEDIES)[:MOST_NAMED]
+
+    @property
+    def unnamed(self) -> int:
+        """How many more wait."""
+        return len(self.stuck) - len(self.named)
 
     @property
     def share(self) -> int:
@@ -86,9 +111,12 @@ def unready(known: dict[str, Any], now: Syncing) -> Empty | None:
         text = _("Nenhuma conta de anúncio está ligada. Ligue a primeira para buscar os últimos 90 dias.")
         return Empty("brand-meta", text, "/settings/meta", _("Ligar uma conta"))
     if now.is_first and now.stuck:
-        names = ngettext("A conta %(name)s espera", "%(num)s contas esperam", len(now.stuck), name=now.stuck[0].name)  # fmt: skip
-        text = _("%(names)s: %(why)s.", names=names, why=why(now.stuck[0].reason, now.stuck[0].message))
-        return Empty("plug-connected", text, "/settings/meta", _("Ver os perfis"))
+        first = now.named[0]
+        names = ngettext("A conta %(name)s espera", "%(num)s contas esperam", len(now.stuck), name=first.name)  # fmt: skip
+        text = _("%(names)s: %(why)s.", names=names, why=why(first.reason, first.message))
+        if first.reason in OF_PROFILES:
+            return Empty("plug-connected", text, "/settings/meta", _("Ver os perfis"))
+        return Empty("plug-connected", text, "/roi/days", _("Acompanhar dia a dia"))
     if now.is_first:
         text = _(
             "Buscando o histórico da Meta. Esta página mostra os números assim que os primeiros dias chegarem."
