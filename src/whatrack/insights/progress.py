@@ -32,7 +32,8 @@ LEFT JOIN (SELECT account_id, count(*) FILTER (WHERE due_at <= now()) AS due, co
 WHERE s.organization_id = %(organization)s ORDER BY lower(a.ad_account_name), a.id
 """
 DAYS: LiteralString = """
-SELECT d.day, d.due_at, d.fetched_at, d.connection_id, c.fb_user_name AS profile, d.reason, d.message, d.attempts, d.rows
+SELECT d.day, d.due_at, d.fetched_at, d.connection_id, c.fb_user_name AS profile, d.reason, d.message, d.attempts, d.rows,
+       d.emptied_at
 FROM insight_days d LEFT JOIN meta_connections c ON c.organization_id = d.organization_id AND c.id = d.connection_id
 WHERE d.organization_id = %s AND d.account_id = %s AND d.day BETWEEN %s AND %s ORDER BY d.day DESC
 """
@@ -109,7 +110,10 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class DayProgress(msgspec.Struct, frozen=True):
-    """An account-day. profile: whose token fetched it; None when it was not, or that profile is gone."""
+    """An account-day. profile: whose token fetched it; None when it was not, or that profile is gone.
+
+    emptied_at: when every row that it had had was gone from Meta's answer; None: never, or there are rows again.
+    """
 
     day: date
     due_at: datetime | None
@@ -120,6 +124,7 @@ class DayProgress(msgspec.Struct, frozen=True):
     message: str | None
     attempts: int
     rows: int
+    emptied_at: datetime | None
 
 
 async def progress(conn: Connection, organization_id: UUID) -> Progress:

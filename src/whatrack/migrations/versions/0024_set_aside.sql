@@ -7,3 +7,5 @@ ALTER TABLE insight_accounts
 ALTER TABLE insight_days
     ADD COLUMN message text CHECK (length(message) <= 500), -- which row of Meta's is why, for a person
     ADD COLUMN emptied_at timestamptz; -- when every row that it had before was gone from Meta's answer; null: never, or there are rows again
+-- Days without delivery, which are few: whether people came all the same is asked of these alone.
+CREATE INDEX insight_days_empty ON insight_days (organization_id, account_id, day) WHERE rows = 0 AND fetched_at IS NOT NULL;

@@ -1,5 +1,6 @@
 """Which account-days came from Meta, when and by whose token, and why some did not; the button that asks for fresh ones."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -8,6 +9,7 @@ from fastapi.responses import Response
 from whatrack.connections import ad_accounts
 from whatrack.errors import Refused
 from whatrack.insights import progress, wishes
+from whatrack.roi import silent as silences
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import roi_page
@@ -33,11 +35,14 @@ async def days(request: Request, db: Db, who: Member) -> Response:
         now, today = await roi_page.today(conn)
         found = await progress.progress(conn, who.organization_id)
         known = await roi_page.options(conn, who.organization_id)
+        ask = filters.ask(today)
+        silent = await silences.find(conn, who.organization_id, None, ask.since, ask.until)
     return page(
         request,
         "roi_days.html",
-        **roi_page.places(filters, "/roi/days", filters.ask(today)) | {"with_basis": False},
+        **roi_page.places(filters, "/roi/days", ask) | {"with_basis": False},
         progress=found,
+        silent=Counter(each.ad_account_id for each in silent),
         sync=syncing(found),
         back=filters.to("/roi/days"),
         why=why,
@@ -57,6 +62,7 @@ async def account(request: Request, db: Db, who: Member, account_id: str) -> Res
         ask = filters.ask(today)
         known = await ad_accounts.one(conn, who.organization_id, account_id)
         found = await progress.account_days(conn, who.organization_id, known.id, ask.since, ask.until)
+        silent = await silences.find(conn, who.organization_id, [known.id], ask.since, ask.until)
     path = f"/roi/days/{known.ad_account_id}"
     return page(
         request,
@@ -64,6 +70,7 @@ async def account(request: Request, db: Db, who: Member, account_id: str) -> Res
         **roi_page.places(filters, path, ask) | {"with_basis": False},
         account=known,
         days=found,
+        people={each.day: each.people for each in silent},
         why=why,
         now=now,
     )
