@@ -4,6 +4,7 @@ What did not change since the last answer is not written anew, so that the night
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, LiteralString
@@ -38,6 +39,8 @@ UPDATE insight_days d SET due_at = now()
 FROM (SELECT organization_id, account_id, max(day) AS newest FROM insight_days
       WHERE organization_id = %s AND account_id = ANY(%s) GROUP BY organization_id, account_id) AS last
 WHERE d.organization_id = last.organization_id AND d.account_id = last.account_id AND d.day > last.newest - %s
+AND (d.due_at IS NULL OR d.due_at > now())
+RETURNING d.account_id
 """
 MISS: LiteralString = """
 UPDATE insight_days SET reason = %(reason)s, message = NULL, attempts = attempts + 1
@@ -136,9 +139,12 @@ async def states(conn: Connection, account: Account) -> list[DayState]:
         return await (await cursor.execute(STATES, [account.organization_id, account.id])).fetchall()
 
 
-async def want(conn: Connection, organization_id: UUID, account_ids: Sequence[UUID], last_days: int) -> None:
-    """The last days of these accounts, as far as they are kept, are due at once."""
-    await conn.execute(WANT, [organization_id, list(account_ids), last_days])
+async def want(
+    conn: Connection, organization_id: UUID, account_ids: Sequence[UUID], last_days: int
+) -> Counter[UUID]:
+    """The last days of these accounts, as far as they are kept, are due at once. Account → how many were not before."""
+    found = await (await conn.execute(WANT, [organization_id, list(account_ids), last_days])).fetchall()
+    return Counter(row[0] for row in found)
 
 
 async def missed(conn: Connection, account: Account, reason: str) -> None:

@@ -3,6 +3,7 @@
 A lease that runs out is anybody's; whoever held it finds that out before it writes, so a late writer changes nothing.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
@@ -85,14 +86,18 @@ UPDATE insight_accounts SET lease_id = NULL, lease_until = NULL, reason = %(reas
     report_until = %(until)s, report_connection_id = %(connection)s, report_ordered_at = %(ordered_at)s
 WHERE organization_id = %(organization)s AND account_id = %(account)s AND lease_id = %(lease)s
 """
-# A person wishes for fresh figures: at once, but not again while it runs or within a minute.
+# A person wishes for fresh figures: at once, but not again while it runs or within a minute of one for as many days.
 WISH: LiteralString = """
-UPDATE insight_accounts s SET asked_at = now(), next_at = now() FROM meta_ad_accounts a
+UPDATE insight_accounts s SET asked_at = now(), asked_days = %(days)s, next_at = now() FROM meta_ad_accounts a
 WHERE s.organization_id = %(organization)s AND a.organization_id = s.organization_id AND a.id = s.account_id AND a.is_active
 AND (%(account)s::uuid IS NULL OR s.account_id = %(account)s)
-AND (s.asked_at IS NULL OR s.asked_at <= now() - %(again)s) AND (s.lease_until IS NULL OR s.lease_until <= now())
+AND (s.asked_at IS NULL OR s.asked_at <= now() - %(again)s OR s.asked_days < %(days)s) AND (s.lease_until IS NULL OR s.lease_until <= now())
 AND (s.reason IS NULL OR s.reason <> 'throttled')
 RETURNING s.account_id
+"""
+# One that adds to what is being fetched counts as well.
+WISHED: LiteralString = """
+UPDATE insight_accounts SET asked_at = now(), asked_days = %s WHERE organization_id = %s AND account_id = ANY(%s)
 """
 
 
@@ -216,13 +221,27 @@ def pause_after(reason: str, attempts: int) -> timedelta:
     return pauses[min(attempts, len(pauses) - 1)]
 
 
-async def wish(conn: Connection, organization_id: UUID, account_id: UUID | None) -> list[UUID]:
-    """A person wants fresh figures of one account, or of all that are on: those that will be fetched because of it.
+async def wish(
+    conn: Connection, organization_id: UUID, account_id: UUID | None, last_days: int
+) -> list[UUID]:
+    """A person wants fresh figures of one account, or of all that are on: those that will be fetched at once because of it.
 
-    Left alone are those that are being fetched, that somebody wished for within a minute, and that Meta throttles.
+    Left alone are those that are being fetched, for as many days of which somebody wished within a minute, and that Meta throttles.
     """
-    values = {"organization": organization_id, "account": account_id, "again": AGAIN}
+    values = {
+        "organization": organization_id,
+        "account": account_id,
+        "again": AGAIN,
+        "days": last_days,
+    }
     return [row[0] for row in await (await conn.execute(WISH, values)).fetchall()]
+
+
+async def wished(
+    conn: Connection, organization_id: UUID, account_ids: Sequence[UUID], last_days: int
+) -> None:
+    """Accounts that are being fetched have more to fetch, because a person wants so many days."""
+    await conn.execute(WISHED, [last_days, organization_id, list(account_ids)])
 
 
 def _keys(mine: Claim) -> dict[str, UUID]:

@@ -104,6 +104,8 @@ async def ask(request: Request, db: Db, who: Agent, form: Sent) -> Response:
         told = ngettext("Buscando %(num)s conta na Meta.", "Buscando %(num)s contas na Meta.", done.asked)
     elif done.throttled:
         told = _("A Meta pediu para esperar: buscamos assim que ela deixar.")
+    elif done.added_days:
+        told = ngettext("Já estamos buscando, agora com mais %(num)s dia.", "Já estamos buscando, agora com mais %(num)s dias.", done.added_days)  # fmt: skip
     else:
         told = _("Já estamos buscando.")
     return see(request, back, told)
