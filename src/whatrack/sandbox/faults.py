@@ -34,8 +34,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"count": 0},
     ),
     "usage": (
-        "The usage headers report this load; nothing is refused.",
-        {"percent": 80, "minutes": 0},
+        "The usage headers report this load, of this business rather than of the account where one is given; nothing is refused.",
+        {"percent": 80, "minutes": 0, "business": ""},
     ),
     "expired_versions": (
         "Marketing API versions that are gone answer 2635.",

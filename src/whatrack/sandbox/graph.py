@@ -113,7 +113,9 @@ class Graph:
     def _body(self, call: Call, target: Target, load: Load, trace: str) -> Any:
         self._check_version(call, target)
         if settings := self.faults.take("usage", target):
-            load.hit = usage.Load(float(settings["percent"]), int(settings["minutes"]))
+            load.hit = usage.Load(
+                float(settings["percent"]), int(settings["minutes"]), business=str(settings["business"])
+            )
         if limit := faults.throttle(self.faults, target):
             load.hit = usage.Load(100, limit[1], limit[0].code)
             raise limit[0]
