@@ -10,7 +10,7 @@ from tests.connecting import Office, a_meta_and_service, an_office, colleague
 from tests.conversions import put
 from tests.support import make_shop, rows
 from whatrack.db import Database
-from whatrack.insights import schedule
+from whatrack.insights import schedule, wishes
 from whatrack.insights.sync import LEASE, Syncer
 from whatrack.sandbox.machine import Sandbox
 from whatrack.workers import open_graph
@@ -144,6 +144,18 @@ async def test_a_minute_later_one_may_ask_again(office: Office):
 
     status, begun = await ask(office, account=office.sandbox.account.id)
     assert (status, begun["asked"]) == (202, 1)
+
+
+async def test_what_a_demonstration_asks_for_takes_nobodys_turn(office: Office):
+    await fetch(office)
+    async with office.db.tenant(office.shop.id) as conn:
+        await wishes.hurry(conn, office.shop.id, 6)
+    assert await days_due(office) == 6
+    await fetch(office)
+    assert await days_due(office) == 0
+
+    status, begun = await ask(office)
+    assert (status, begun["asked"], begun["added_days"]) == (202, 1, 3)
 
 
 async def test_a_limit_of_metas_is_not_pushed_against(office: Office):

@@ -99,6 +99,11 @@ RETURNING s.account_id
 WISHED: LiteralString = """
 UPDATE insight_accounts SET asked_at = now(), asked_days = %s WHERE organization_id = %s AND account_id = ANY(%s)
 """
+# As if it were time, for nobody in particular.
+HURRY: LiteralString = """
+UPDATE insight_accounts SET next_at = now() WHERE organization_id = %s AND account_id = ANY(%s) AND next_at > now()
+AND (lease_until IS NULL OR lease_until <= now()) AND reason IS DISTINCT FROM 'throttled'
+"""
 
 
 class ParkedReport(msgspec.Struct, frozen=True):
@@ -242,6 +247,11 @@ async def wished(
 ) -> None:
     """Accounts that are being fetched have more to fetch, because a person wants so many days."""
     await conn.execute(WISHED, [last_days, organization_id, list(account_ids)])
+
+
+async def hurry(conn: Connection, organization_id: UUID, account_ids: Sequence[UUID]) -> None:
+    """Let what is due of these accounts be fetched now, unless Meta wants us to wait."""
+    await conn.execute(HURRY, [organization_id, list(account_ids)])
 
 
 def _keys(mine: Claim) -> dict[str, UUID]:

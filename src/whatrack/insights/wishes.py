@@ -36,6 +36,14 @@ class Asked(msgspec.Struct, frozen=True):
     added_days: int
 
 
+async def hurry(conn: Connection, organization_id: UUID, last_days: int) -> None:
+    """Have the last days fetched at the loops' next round, for a demonstration. No person's wish: it takes nobody's turn."""
+    found = await (await conn.execute(ACTIVE, {"organization": organization_id, "account": None})).fetchall()
+    active = [row[0] for row in found]
+    await facts.want(conn, organization_id, active, last_days)
+    await schedule.hurry(conn, organization_id, active)
+
+
 async def ask(conn: Connection, access: Access, account: str | None, last_days: int = USUAL_DAYS) -> Asked:
     """Have the last days of one account, or of all that are on, fetched. account: our id, act_… or digits.
 
