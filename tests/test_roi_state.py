@@ -114,7 +114,8 @@ async def test_without_an_account_that_is_on_the_report_asks_for_one(
     await connect(db, shop, on=False)
     page = await get(admin, "/roi")
 
-    assert "Nenhuma conta de anúncio está ligada" in page.words
+    assert "Ligue a primeira para buscar os últimos 90 dias." in page.words
+    assert "para buscar os últimos 400 dias" in roi_state.all_off(400)
     refused = await send(admin, "/roi/sync", follow=True)
     assert "Nenhuma conta de anúncio está ligada. Ligue uma em Meta Ads." in refused.words
 

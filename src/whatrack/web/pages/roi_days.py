@@ -18,9 +18,10 @@ from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import page, see
 from whatrack.web.pages.roi import filters_of
 from whatrack.web.pages.roi_filters import HERE
-from whatrack.web.pages.roi_state import OF_PROFILES, syncing, why
+from whatrack.web.pages.roi_state import OF_PROFILES, all_off, syncing, why
 from whatrack.web.pages.visitor import Agent, Member
 from whatrack.web.pages.words import said
+from whatrack.web.state import TheSettings
 
 router = APIRouter(prefix="/roi")
 
@@ -28,7 +29,7 @@ Sent = Annotated[Form, Depends(sent_form)]
 
 
 @router.get("/days")
-async def days(request: Request, db: Db, who: Member) -> Response:
+async def days(request: Request, db: Db, who: Member, settings: TheSettings) -> Response:
     """Every account: how far it is."""
     filters = filters_of(request)
     async with db.tenant(who.organization_id) as conn:
@@ -47,6 +48,7 @@ async def days(request: Request, db: Db, who: Member) -> Response:
         back=filters.to("/roi/days"),
         why=why,
         of_profiles=OF_PROFILES,
+        all_off=all_off(settings.insights_days),
         now=now,
         known=known,
         may_sync=who.role != "viewer",

@@ -91,25 +91,33 @@ def syncing(found: Progress) -> Syncing:
     )
 
 
-def blank(context: dict[str, Any], now: Syncing, unknown: Unknown | None = None) -> Empty | None:
-    """Why there is nothing to see at all, and what to do next; None when there is something."""
+def all_off(depth: int) -> str:
+    """That no account is on, and what turning one on does. depth: how many days back are fetched then, a setting."""
+    return ngettext(
+        "Nenhuma conta de anúncio está ligada. Ligue a primeira para buscar o último dia.",
+        "Nenhuma conta de anúncio está ligada. Ligue a primeira para buscar os últimos %(num)s dias.",
+        depth,
+    )
+
+
+def blank(context: dict[str, Any], now: Syncing, depth: int, unknown: Unknown | None = None) -> Empty | None:
+    """Why there is nothing to see at all, and what to do next; None when there is something. depth: as in all_off."""
     if unknown and unknown.is_all:
         return Empty("search", unknown.text, unknown.href, _("Tirar do filtro"))
     totals = context["report"].totals.amounts
     if totals.spend or totals.leads or totals.sales:
         return None
-    return unready(context, now)
+    return unready(context, now, depth)
 
 
-def unready(known: dict[str, Any], now: Syncing) -> Empty | None:
+def unready(known: dict[str, Any], now: Syncing, depth: int) -> Empty | None:
     """What has to be there before Meta's figures can be, and is not; None when all is. known: accounts and people."""
     accounts, people = known["accounts"], known["people"]
     if not accounts and not people:
         text = _("Conecte um perfil do Facebook: é dele que vêm o investimento e os nomes dos anúncios.")
         return Empty("brand-facebook", text, "/settings/meta", _("Conectar um perfil"))
     if not any(each.is_active for each in accounts):
-        text = _("Nenhuma conta de anúncio está ligada. Ligue a primeira para buscar os últimos 90 dias.")
-        return Empty("brand-meta", text, "/settings/meta", _("Ligar uma conta"))
+        return Empty("brand-meta", all_off(depth), "/settings/meta", _("Ligar uma conta"))
     if now.is_first and now.stuck:
         first = now.named[0]
         names = ngettext("A conta %(name)s espera", "%(num)s contas esperam", len(now.stuck), name=first.name)  # fmt: skip
