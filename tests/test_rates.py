@@ -83,7 +83,7 @@ async def test_every_rate_is_on_some_page_newest_first(
     assert len(found) > 250
 
     first = await get(admin, HERE)
-    odd = re.findall(r"(\d+ de \w+\.? de \d+) <span[^>]*>([^<]+)<", first.text)
+    odd = re.findall(r"(\d+ de \w+\.? de \d+)<br><span[^>]*>([^<]+)<", first.text)
     assert ("24 de nov. de 3026", "no futuro: confira o dia") in odd
     assert {day[-4:] for day, _said in odd} == {"3026", "9998"}
     for day in ("1026-11-24", "3026-11-24"):

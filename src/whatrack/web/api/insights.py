@@ -14,6 +14,7 @@ from whatrack.roi import unknown
 from whatrack.roi.answers import Note, Row, RowKind
 from whatrack.roi.ask import MAX_LIMIT, MAX_OFFSET, Against, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.export import COUNTS, NUMBERS, exact, rounded
+from whatrack.roi.metrics import DERIVED
 from whatrack.web.api.caller import Db, Member
 from whatrack.web.api.fields import Day, NoNul
 from whatrack.web.problems import OF_EVERY
@@ -64,16 +65,21 @@ class WithoutRate(BaseModel):
     refunds: Decimal
 
 
-_numbers: dict[str, Any] = {name: (int | None if name in COUNTS else Decimal | None, ...) for name in NUMBERS}
-Numbers = create_model(
-    "Numbers",
-    __doc__="Money as decimal strings in the report's currency. What costs make of it (gross_spend, product_cost, fees, profit) has up to six places, so that in one zone rows and special rows sum to the totals within half a cent, and a profit is exactly that of its terms; other money has the places of its currency, money for each of something rounded to them. Ratios as fractions (0.12 is 12 %); null where nothing divides, and where no day of the period came from Meta for the row's account.",
-    **_numbers,
-)
+_OF_COSTS = "what costs make of money: up to six places, so that in one zone rows and special rows sum to the totals within half a cent"
+_SAID = dict.fromkeys(DERIVED, _OF_COSTS) | {"profit": f"{_OF_COSTS}; exactly that of its terms"}
+_numbers: dict[str, Any] = {
+    name: (int | None if name in COUNTS else Decimal | None, Field(description=_SAID.get(name)))
+    for name in NUMBERS
+}
+Numbers = create_model("Numbers", **_numbers)
 
 
 class InsightRow(Numbers):
-    """One line. kind: the level, or organic, post, unidentified, unconnected, total. id: Meta's, "act_…" for an account."""
+    """One line. kind: the level, or organic, post, unidentified, unconnected, total. id: Meta's, "act_…" for an account.
+
+    Money: decimal strings in the report's currency, with its places; gross_spend, product_cost, fees and profit with up to six.
+    Ratios: fractions (0.12 is 12 %). null: nothing divides, or no day of the period came from Meta for the row's account.
+    """
 
     kind: RowKind
     id: str
