@@ -139,6 +139,13 @@ async def send_odd_rates(tab: Tab) -> None:
     await tab.get_by_role("alert").first.wait_for()
 
 
+async def enter_far_rate(tab: Tab) -> None:
+    await tab.get_by_label("Dia", exact=True).fill("3026-11-24")
+    await tab.get_by_label("Vale em BRL").fill("0,0365")
+    await tab.get_by_role("button", name="Guardar").click()
+    await tab.get_by_text("no futuro: confira o dia").first.wait_for()
+
+
 PAGES = (
     Page("roi", "/roi", earns=True),
     Page("roi-tip", "/roi?level=ad", steps=point_at_figure, earns=True),
@@ -181,6 +188,8 @@ PAGES = (
     Page("cost-new", "/settings/costs/new?kind=meta_tax", earns=True),
     Page("cost-wrong", "/settings/costs/{cost_fee}", steps=send_odd_cost, earns=True),
     Page("rates", "/settings/rates", earns=True),
+    Page("rates-far", "/settings/rates", steps=enter_far_rate, earns=True),
+    Page("roi-too-long", "/roi?period=custom&since=2020-01-01&until=2026-11-01", earns=True),
     Page("rates-wrong", "/settings/rates", steps=send_odd_rates, earns=True),
     Page("meta", "/settings/meta"),
     Page("meta-read", "/settings/meta?problem=state_expired", who="viewer"),

@@ -1,5 +1,6 @@
 """POST and GET /api/v1/meta-ads/sync: once however often one asks, by those who may, with progress and reasons."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,8 +10,8 @@ from tests.connecting import Office, a_meta_and_service, an_office, colleague
 from tests.conversions import put
 from tests.support import make_shop, rows
 from whatrack.db import Database
-from whatrack.insights import schedule
-from whatrack.insights.sync import Syncer
+from whatrack.insights import schedule, wishes
+from whatrack.insights.sync import LEASE, Syncer
 from whatrack.sandbox.machine import Sandbox
 from whatrack.workers import open_graph
 
@@ -80,6 +81,61 @@ async def test_a_wish_makes_the_last_days_due_once(office: Office):
     assert (status, refused["code"]) == (429, "sync_too_soon")
 
 
+async def days_due(office: Office) -> int:
+    (row,) = await rows(office.db, "SELECT count(*) AS n FROM insight_days WHERE due_at <= now()")
+    return int(row["n"])
+
+
+async def test_a_wish_for_more_days_than_are_being_fetched_is_added_to_them(office: Office):
+    await fetch(office)
+    assert (await ask(office, days=1))[1]["added_days"] == 1
+    async with office.db.system() as conn:
+        claimed = await schedule.claim(conn, LEASE)
+    assert claimed
+
+    status, more = await ask(office, days=9)
+    assert (status, more["asked"], more["under_way"], more["added_days"]) == (202, 0, 1, 8)
+    assert await days_due(office) == 9
+    status, same = await ask(office, days=9)
+    assert (status, same["under_way"], same["added_days"]) == (202, 1, 0)
+
+    await put(office.db, "UPDATE insight_accounts SET lease_id = NULL, lease_until = NULL, next_at = now()")
+    await fetch(office)
+    assert await days_due(office) == 0
+    assert (await ask(office, days=9))[0] == 429  # what was taken counts
+    status, wider = await ask(office, days=10)  # what is more than that is no repetition
+    assert (status, wider["asked"], wider["added_days"]) == (202, 1, 10)
+
+
+async def test_what_is_wished_while_a_day_is_read_is_fetched_when_that_is_done(office: Office):
+    await fetch(office)
+    before = {row["day"]: row["fetched_at"] for row in await rows(office.db, "SELECT * FROM insight_days")}
+    await ask(office, days=1)
+    office.sandbox.faults.inject("slow", seconds=0.6)
+    fetching = asyncio.create_task(fetch(office))
+    for _ in range(200):
+        if await rows(office.db, "SELECT FROM insight_accounts WHERE lease_until > now()"):
+            break
+        await asyncio.sleep(0.02)
+    _, begun = await ask(office, days=6)
+    await fetching
+
+    assert (begun["under_way"], begun["added_days"]) == (1, 5)
+    after = {row["day"]: row["fetched_at"] for row in await rows(office.db, "SELECT * FROM insight_days")}
+    assert sum(after[day] > before[day] for day in before) == 6
+
+
+async def test_a_wish_under_a_limit_of_metas_waits_for_its_end(office: Office):
+    await fetch(office)
+    office.sandbox.faults.inject("throttle", minutes=9)
+    await ask(office, days=1)
+    await fetch(office)
+
+    status, begun = await ask(office, days=7)
+    assert (status, begun["throttled"], begun["added_days"]) == (202, 1, 6)
+    assert await days_due(office) == 7
+
+
 async def test_a_minute_later_one_may_ask_again(office: Office):
     await fetch(office)
     await ask(office)
@@ -88,6 +144,18 @@ async def test_a_minute_later_one_may_ask_again(office: Office):
 
     status, begun = await ask(office, account=office.sandbox.account.id)
     assert (status, begun["asked"]) == (202, 1)
+
+
+async def test_what_a_demonstration_asks_for_takes_nobodys_turn(office: Office):
+    await fetch(office)
+    async with office.db.tenant(office.shop.id) as conn:
+        await wishes.hurry(conn, office.shop.id, 6)
+    assert await days_due(office) == 6
+    await fetch(office)
+    assert await days_due(office) == 0
+
+    status, begun = await ask(office)
+    assert (status, begun["asked"], begun["added_days"]) == (202, 1, 3)
 
 
 async def test_a_limit_of_metas_is_not_pushed_against(office: Office):

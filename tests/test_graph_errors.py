@@ -139,6 +139,19 @@ def test_a_text_loses_what_may_be_a_token():
     assert without_tokens(None) == ""
 
 
+def test_a_use_case_that_is_told_of_a_business_is_of_the_account_that_was_asked():
+    case = '[{"type":"ads_insights","call_count":97,"estimated_time_to_regain_access":2}]'
+    by_business = {"x-business-use-case-usage": '{"778899":' + case + "}"}
+    by_account = {"x-business-use-case-usage": '{"42":' + case + ',"43":' + case + "}"}
+
+    assert read_usage(by_business, "42", insights=True) == [Load("42:insights", 97.0, 120.0)]
+    assert [load.key for load in read_usage(by_business, None, insights=True)] == ["778899:insights"]
+    assert [load.key for load in read_usage(by_account, "42", insights=True)] == [
+        "42:insights",
+        "43:insights",
+    ]
+
+
 def test_the_usage_headers_are_read():
     headers = {
         "x-app-usage": '{"call_count":28,"total_time":91,"total_cputime":25}',

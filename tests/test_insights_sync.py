@@ -405,6 +405,14 @@ async def test_a_limit_that_is_nearly_used_up_is_left_alone_before_it_is_hit(led
     assert {row["reason"] for row in fetched} == {None}
 
 
+async def test_a_limit_that_is_told_of_the_business_counts_for_the_account_that_was_asked(ledger: Ledger):
+    ledger.sandbox.faults.inject("usage", percent=97, minutes=4, business="778899")
+    await ledger.fetched()
+
+    assert (await ledger.state())["reason"] == "throttled"
+    assert ledger.calls() == 1
+
+
 async def test_progress_tells_how_far_each_account_is_and_why(ledger: Ledger):
     york = await ledger.add(account_named(ledger, "Horizonte US"), ledger.sandbox.cast.thiago)
     ledger.sandbox.faults.inject("throttle", account_id=ledger.sandbox.account.id, times=None)

@@ -350,6 +350,19 @@ async def test_filters_and_search_find_what_they_say(db: Database, service: str)
                 assert (status, shown) == (200, expected), (query, view)
 
 
+async def test_a_day_that_there_is_not_filters_nothing_and_the_page_says_so(db: Database, service: str):
+    shop = await make_shop(db)
+    bounds = "A data precisa estar entre 1 de jan. de 2000 e 31 de dez. de 9998."
+    async with visiting(db, service, shop) as tab:
+        for view in ("board", "list"):
+            _status, far = await get(tab, f"/tickets?view={view}&since=0001-01-01&until=2026-11-30")
+            _status, later = await get(tab, f"/tickets?view={view}&until=9999-12-31")
+            _status, fine = await get(tab, f"/tickets?view={view}&since=2000-01-01&until=9998-12-31")
+            assert f"Sem este filtro: 0001-01-01 não é um dia daqui. {bounds}" in far
+            assert f"Sem este filtro: 9999-12-31 não é um dia daqui. {bounds}" in later
+            assert "Sem este filtro" not in fine
+
+
 async def test_a_column_loads_fifty_at_a_time_until_all_are_shown(db: Database, service: str):
     shop = await make_shop(db)
     people = [message(f"55119{n:08}", at=NOON - timedelta(minutes=n), text="Oi") for n in range(1, 113)]

@@ -2,24 +2,35 @@
 
 import csv
 import io
+import random
+import re
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import product
+from pathlib import Path
+from uuid import UUID
 
 import aiohttp
+import pytest
+from xlsxwriter.utility import xl_col_to_name
 
+import whatrack
 from tests.roi_world import Truth, make_world
-from tests.support import Shop
+from tests.support import Shop, make_shop
 from whatrack.db import Database
 from whatrack.insights import rollups
-from whatrack.roi import export
+from whatrack.roi import costs, export, metrics, rates
 from whatrack.roi.ask import Ask
+from whatrack.roi.costs import Cost
+from whatrack.roi.metrics import Amounts
 from whatrack.roi.reconcile import CAUSES, LEADS, PURCHASES, Reconciliation, Side, reconcile, tickets
 from whatrack.roi.report import report
 from whatrack.tenants import api_keys
 from whatrack.units import new_id
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
+INSIGHTS = "/api/v1/meta-ads/insights"
 SINCE, UNTIL = date(2026, 10, 1), date(2026, 10, 30)
 
 
@@ -80,8 +91,8 @@ async def test_the_api_tells_the_same_as_the_independent_calculation(db: Databas
 
 # What is asked for, the field that is named, what else the answer says.
 NOT_THERE = [
-    ([("account", "act_404")], "account", "act_404", "/api/v1/meta-ads/accounts"),
-    ([("account", "act_1"), ("account", "404"), ("account", "2")], "account", "404", "/api/v1/meta-ads/accounts"),
+    ([("account", "act_404")], "account", "act_404", "/api/v1/meta-ads/ad-accounts"),
+    ([("account", "act_1"), ("account", "404"), ("account", "2")], "account", "404", "/api/v1/meta-ads/ad-accounts"),
     ([("profile", "Ada")], "profile", "Ada", "/api/v1/meta-ads/connections"),
     ([("profile", "018bcfe5-6800-7000-8000-0123456789ab")], "profile", "018bcfe5", "/api/v1/meta-ads/connections"),
     ([("campaign", "c404")], "campaign", "c404", "level=campaign"),
@@ -111,6 +122,76 @@ async def test_what_the_organization_does_not_have_is_named_instead_of_summed_to
             assert [each["field"] for each in problem["errors"]] == [field]
             assert all(words in problem["detail"] for words in said)
             assert "act_1" not in problem["detail"]
+
+
+async def test_every_remedy_that_names_an_address_names_one_that_there_is(db: Database, service: str):
+    shop = await make_shop(db)
+    query = {"level": "ad", "since": "2026-11-01", "until": "2026-11-02"}
+    named = [
+        re.findall(r"\b(GET) (/[\w/-]+)", path.read_text())
+        for path in Path(whatrack.__file__).parent.rglob("*.py")
+    ]
+    addresses = sorted({address for found in named for _method, address in found if "/api/" in address})
+    async with aiohttp.ClientSession(headers=await key_of(db, shop)) as http:
+        for field, address in (("account", "ad-accounts"), ("profile", "connections")):
+            async with http.get(
+                f"{service}{INSIGHTS}", params={**query, field: str(UUID(int=9))}
+            ) as response:
+                assert f"GET /api/v1/meta-ads/{address} " in (await response.json())["detail"]
+        for address in addresses:
+            async with http.get(f"{service}{address}") as response:
+                assert response.status not in (404, 405), address
+    assert {"/api/v1/meta-ads/ad-accounts", "/api/v1/meta-ads/connections"} <= {*addresses}
+
+
+OUT_OF_BOUNDS = "Days go from 2000-01-01 to 9998-12-31."
+NO_DAY = "Write a day as YYYY-MM-DD, such as 2026-11-24."
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "field", "said"),
+    [
+        ("0001-01-01", "0001-01-02", "since", OUT_OF_BOUNDS), ("1999-12-31", "2000-01-02", "since", OUT_OF_BOUNDS),
+        ("9998-12-31", "9999-01-01", "until", OUT_OF_BOUNDS), ("2026-02-30", "2026-03-01", "since", NO_DAY),
+        ("01/11/2026", "2026-11-02", "since", NO_DAY), ("20261101", "2026-11-02", "since", NO_DAY), ("1700000000", "2026-11-02", "since", NO_DAY),
+        ("2026-11-01", "", "until", NO_DAY), ("2026-11-01", "２０２６-11-02", "until", NO_DAY),
+    ],
+)  # fmt: skip
+async def test_days_that_there_are_not_are_refused_by_name(
+    db: Database, service: str, since: str, until: str, field: str, said: str
+):
+    shop = await make_shop(db)
+    query = {"level": "ad", "since": since, "until": until}
+    async with (
+        aiohttp.ClientSession(headers=await key_of(db, shop)) as http,
+        http.get(f"{service}{INSIGHTS}", params=query) as response,
+    ):
+        assert response.status == 422
+        assert {"field": field, "detail": said} in (await response.json())["errors"]
+
+
+async def test_a_moment_out_of_bounds_is_refused_wherever_one_is_taken(db: Database, service: str):
+    shop = await make_shop(db)
+    async with aiohttp.ClientSession(headers=await key_of(db, shop)) as http:
+        for path in ("tickets", "conversion-events"):
+            for moment in ("0001-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "9999-01-01T00:00:00Z"):
+                async with http.get(f"{service}/api/v1/{path}", params={"since": moment}) as response:
+                    assert response.status == 422
+                    assert OUT_OF_BOUNDS in (await response.json())["detail"]
+
+
+async def test_the_first_and_the_last_days_there_are_can_be_asked_for(db: Database, service: str):
+    world = await make_world(db, tickets=5)
+    choices = product(
+        ("account", "campaign", "adset", "ad"),
+        ("sale", "click"),
+        (("2000-01-01", "2000-01-02"), ("9998-12-30", "9998-12-31"), ("9996-01-01", "9998-12-31")),
+    )
+    async with aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http:
+        for level, basis, (since, until) in choices:
+            query = {"level": level, "basis": basis, "since": since, "until": until, "compare": "true"}
+            async with http.get(f"{service}{INSIGHTS}", params=query) as response:
+                assert response.status == 200, query
 
 
 async def test_what_it_has_is_not_refused(db: Database, service: str):
@@ -156,6 +237,128 @@ async def test_files_hold_every_column_and_read_back_to_the_cent(db: Database):
     assert sheet.count("<row ") == len(lines) + 1
     assert "<f>" not in sheet
     assert all(f"<t>{row.id}</t>" in words for row in answer.rows)  # ids are texts
+
+
+def random_days(chance: random.Random) -> tuple[date, date]:
+    since = date(2026, 8, 20) + timedelta(days=chance.randrange(60))
+    return since, since + timedelta(days=chance.randrange(1, 40))
+
+
+async def random_rules(db: Database, shop: Shop, chance: random.Random) -> None:
+    """Costs of every kind, with shares that leave no whole cents, for days that begin and end within the world's."""
+    middle = date(2026, 9, 10) + timedelta(days=chance.randrange(40))
+
+    def share(most: float) -> Decimal:
+        return Decimal(str(round(chance.uniform(0.0001, most), 6)))
+
+    halves: tuple[tuple[date | None, date | None], ...] = ((None, middle), (middle + timedelta(days=1), None))
+    made = [
+        *(Cost("meta_tax", share(0.3), since=since, until=until) for since, until in halves),
+        Cost("meta_tax", share(0.3), ad_account_id="act_3", since=middle),
+        *(
+            Cost("product", share(0.5), Decimal(chance.randrange(999)) / 100, since, until)
+            for since, until in halves
+        ),
+        *(
+            Cost("fee", share(0.1), Decimal(chance.randrange(99)) / 100, *random_days(chance))
+            for _ in range(3)
+        ),
+    ]
+    async with db.tenant(shop.id) as conn:
+        for cost in made:
+            await costs.put(conn, shop.id, cost, actor="user:x")
+        worth = {date(2026, 8, 18) + timedelta(days=day): share(9) for day in range(120) if day % 9 != 4}
+        await rates.put(conn, shop.id, "USD", "BRL", worth, actor="user:x")
+
+
+HALF_A_CENT = Decimal("0.005")
+WHOLE = ("spend", "revenue", "refunds", "net_revenue", "attributed_revenue", "meta_purchase_value")
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_rows_sum_to_the_totals_and_each_profit_is_that_of_its_terms(
+    db: Database, service: str, seed: int
+):
+    chance = random.Random(seed)
+    world = await make_world(db, seed=300 + seed, tickets=60, one_zone=True, rules=False)
+    await random_rules(db, world.shop, chance)
+    truth = await Truth.of(db, world.shop.id)
+    finer = 0
+    async with aiohttp.ClientSession(headers=await key_of(db, world.shop)) as http:
+        for level, basis in product(("account", "campaign", "adset", "ad"), ("sale", "click")):
+            since, until = random_days(chance)
+            query = {
+                "level": level,
+                "basis": basis,
+                "since": str(since),
+                "until": str(until),
+                "limit": "1000",
+            }
+            async with http.get(f"{service}{INSIGHTS}", params=query) as response:
+                answer = await response.json()
+            lines = [*answer["rows"], *answer["special"]]
+            for name in (*WHOLE, *metrics.DERIVED):
+                told = sum((Decimal(each[name] or 0) for each in lines), Decimal(0))
+                off = abs(told - Decimal(answer["totals"][name]))
+                assert off < HALF_A_CENT if name in metrics.DERIVED else off == 0, (level, basis, name)
+            for line in (*lines, answer["totals"]):
+                net, product_cost, fees, gross = (Decimal(line[name] or 0) for name in ("net_revenue", "product_cost", "fees", "gross_spend"))  # fmt: skip
+                assert Decimal(line["profit"]) == net - product_cost - fees - gross
+                assert all(places(line[name]) == 2 for name in WHOLE if line[name] is not None)
+                assert all(2 <= places(line[name]) <= 6 for name in metrics.DERIVED if line[name] is not None)
+                finer += places(line["profit"]) > 2
+            sums = truth.told(level, since, until, basis, truth.home)
+            for place, numbers in truth.spent(level, since, until).items():
+                sums[place]["gross_spend"] += numbers["gross_spend"]
+            for line in lines:
+                expected = sums[line["kind"], line["id"]]
+                for name in ("gross_spend", "product_cost", "fees"):
+                    assert abs(Decimal(line[name] or 0) - expected[name]) <= Decimal("0.000001"), (
+                        line["id"],
+                        name,
+                    )
+    assert finer > 20
+
+
+def places(text: str) -> int:
+    return len(text.partition(".")[2])
+
+
+def test_money_has_the_places_of_its_currency_or_as_many_more_as_it_needs():
+    amounts = Amounts(
+        spend=Decimal(100), gross_spend=Decimal("113.83038133181"), revenue=Decimal("199.90"), product_cost=Decimal("59.970"),
+        fees=Decimal("0.00000049"), leads=3,
+    )  # fmt: skip
+
+    told = export.exact(amounts, "BRL")
+    assert (str(told["spend"]), str(told["gross_spend"])) == ("100.00", "113.830381")
+    assert (str(told["product_cost"]), str(told["fees"]), str(told["profit"])) == (
+        "59.97",
+        "0.00",
+        "26.099619",
+    )
+    assert str(told["cpl"]) == "33.33"
+    assert str(export.exact(amounts, "JPY")["spend"]) == "100"
+    assert str(export.exact(amounts, "KWD")["product_cost"]) == "59.970"
+    assert export.exact(Amounts(), "BRL")["gross_spend"] is None
+    assert str(export.shown(amounts, "BRL")["profit"]) == "26.10"
+
+
+async def test_a_workbook_holds_derived_money_in_full_and_a_csv_in_cents(db: Database):
+    world = await make_world(db, seed=26, tickets=60, one_zone=True)
+    async with db.tenant(world.shop.id) as conn:
+        answer = await report(conn, world.shop.id, Ask(level="ad", since=SINCE, until=UNTIL, limit=1000), NOW)
+    columns = (*export.TEXTS, *export.OF_ACCOUNT, *export.NUMBERS)
+    with zipfile.ZipFile(io.BytesIO(export.as_xlsx(answer))) as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+    for name in metrics.DERIVED:
+        column = xl_col_to_name(columns.index(name))
+        cells = re.findall(rf'<c r="{column}(\d+)" s="\d+"><v>([^<]+)</v>', sheet)
+        *rows, (_last, totals) = [(int(line), Decimal(value)) for line, value in cells]
+        assert abs(sum(value for _line, value in rows) - totals) < HALF_A_CENT, name
+        assert any(value != round(value, 2) for _line, value in rows), name
+    lines = csv.DictReader(io.StringIO(export.as_csv(answer, "en").decode("utf-8-sig")))
+    assert {places(line[name]) for line in lines for name in metrics.DERIVED if line[name]} == {2}
 
 
 async def tell(db: Database, world_id: object) -> None:

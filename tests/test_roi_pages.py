@@ -84,6 +84,19 @@ async def test_a_figure_taken_apart_is_that_of_the_table(world: World, tab: aioh
     assert shown[0] in apart.text
 
 
+async def test_the_figures_of_costs_say_that_they_are_rounded_last_and_no_others_do(
+    tab: aiohttp.ClientSession,
+):
+    said = "Arredondado só no fim: as linhas somadas podem diferir do total em alguns centavos."
+    table = await get(tab, f"/roi?{PERIOD}")
+    tips = dict(re.findall(r'<dl data-for="(\w+)">(.*?)</dl>', table.text, re.DOTALL))
+    assert said in tips["profit"]
+    assert said not in tips["spend"] + tips["revenue"] + tips["roas"]
+    for metric in (*metrics.DERIVED, "spend", "revenue", "net_revenue", "roas"):
+        page = await get(tab, f"/roi/number?metric={metric}&{PERIOD}")
+        assert (said in page.words) is (metric in metrics.DERIVED), metric
+
+
 async def test_an_ad_that_spent_beyond_what_few_sales_excuse_is_a_clear_loss_at_a_glance(
     db: Database, world: World, tab: aiohttp.ClientSession
 ):
@@ -382,9 +395,10 @@ async def test_what_meta_never_told_of_an_account_is_unknown_and_what_came_witho
         await change(CAME, account=account, day=SINCE, at="2026-11-01")
     async with db.tenant(world.shop.id) as conn:
         ref = world.accounts["act_3"]
-        await conn.execute("DELETE FROM meta_ad_insights_daily WHERE account_ref = %s", [ref])
-        days = [SINCE + timedelta(days=place) for place in range(30)]
-        await rollups.replace_days(conn, world.shop.id, ref, days)
+        gone = await conn.execute(
+            "DELETE FROM meta_ad_insights_daily WHERE account_ref = %s RETURNING day", [ref]
+        )
+        await rollups.replace_days(conn, world.shop.id, ref, {row[0] for row in await gone.fetchall()})
         await conn.execute("UPDATE meta_ad_accounts SET is_active = false WHERE ref = %s", [ref])
 
     off, totals, notes = await told()
@@ -423,19 +437,22 @@ NOT_THERE = {
 PARTLY_THERE = {
     "account=act_404&account=act_1": "Não existe aqui: conta act_404.",
     "status=gone&status=active": "Não existe aqui: situação gone.",
-    "level=city": "O endereço diz level=city, o que não existe: vale o de costume.",
-    "basis=day": "O endereço diz basis=day, o que não existe: vale o de costume.",
-    "sort=foo": "O endereço diz sort=foo, o que não existe: vale o de costume.",
-    "offset=x": "O endereço diz offset=x, o que não existe: vale o de costume.",
-    "within=foo:bar": "O endereço diz within=foo:bar, o que não é uma linha: mostramos sem este filtro.",
-    "within=ad:100": "O endereço diz within=ad:100, o que não é uma linha: mostramos sem este filtro.",
-    "within=foo:bar&within=campaign:c1-0": "O endereço diz within=foo:bar, o que não é uma linha: mostramos sem este filtro.",
+    "level=city": "O endereço diz level=city, o que não existe. Vale o de costume.",
+    "basis=day": "O endereço diz basis=day, o que não existe. Vale o de costume.",
+    "sort=foo": "O endereço diz sort=foo, o que não existe. Vale o de costume.",
+    "offset=x": "O endereço diz offset=x, o que não existe. Vale o de costume.",
+    "within=foo:bar": "O endereço diz within=foo:bar, o que não é uma linha. Mostramos sem este filtro.",
+    "within=ad:100": "O endereço diz within=ad:100, o que não é uma linha. Mostramos sem este filtro.",
+    "within=foo:bar&within=campaign:c1-0": "O endereço diz within=foo:bar, o que não é uma linha. Mostramos sem este filtro.",
 }
 DATES = {
-    "since=2026-13-01&until=2026-10-30": "O endereço diz since=2026-13-01, o que não é uma data: mostramos 30/10/2026.",
-    "since=01/10/2026&until=2026-10-30": "O endereço diz since=01/10/2026, o que não é uma data: mostramos 30/10/2026.",
-    "since=2999-10-01&until=2026-10-30": "O endereço diz since=2999-10-01, o que não é uma data: mostramos 30/10/2026.",
+    "since=2026-13-01": "O endereço diz since=2026-13-01, o que não é uma data como 2026-11-24. Mostramos 30/10/2026.",
+    "since=2026-02-30": "O endereço diz since=2026-02-30, o que não é uma data como 2026-11-24. Mostramos 30/10/2026.",
+    "since=01/10/2026": "O endereço diz since=01/10/2026, o que não é uma data como 2026-11-24. Mostramos 30/10/2026.",
+    "since=1999-12-31": "O endereço diz since=1999-12-31. A data precisa estar entre 1 de jan. de 2000 e 31 de dez. de 9998. "
+    "Mostramos 30/10/2026.",
 }
+LONG = "O endereço pede mais de 730 dias, o máximo de um relatório. Mostramos 31/10/2024 – 30/10/2026."
 
 
 async def test_an_address_that_asks_for_what_is_not_there_says_so_and_shows_no_zeros(
@@ -464,19 +481,91 @@ async def test_beside_what_is_there_the_rest_is_told_in_a_notice(tab: aiohttp.Cl
 async def test_a_date_that_is_none_is_told_beside_the_days_that_are_shown(tab: aiohttp.ClientSession):
     for path in ("/roi", "/roi/time", "/roi/people", "/roi/reconciliation"):
         for asked, said in DATES.items():
-            page = await get(tab, f"{path}?period=custom&{asked}")
+            page = await get(tab, f"{path}?period=custom&{asked}&until=2026-10-30")
             assert page.status == 200
             assert said in page.text
             assert href(page.text, "Tirar do filtro") == f"{path}?period=custom&until=2026-10-30"
     neither = await get(tab, "/roi?period=custom&since=ontem&until=amanhã")
-    assert re.search(r"since=ontem, o que não é uma data: mostramos \d\d/\d\d/2\d{3} – \d", neither.text)
+    assert "since=ontem, o que não é uma data" in neither.text
     assert "until=amanhã, o que não é uma data" in neither.text
+    assert len(re.findall(r"Mostramos \d\d/\d\d/2\d{3} – \d", neither.text)) == 1
+
+
+async def test_a_period_longer_than_a_report_is_told_beside_the_days_that_are_shown(
+    tab: aiohttp.ClientSession,
+):
+    for path in ("/roi", "/roi/time", "/roi/people", "/roi/reconciliation"):
+        page = await get(tab, f"{path}?period=custom&since=2020-01-01&until=2026-10-30")
+        assert LONG in page.text
+        assert href(page.text, "Tirar do filtro") == f"{path}?period=custom&since=2024-10-31&until=2026-10-30"
+    for fine in (
+        "since=2024-10-31&until=2026-10-30",
+        "since=2026-10-30&until=2024-10-31",
+        "until=2001-01-01",
+        "",
+    ):
+        assert "O endereço" not in (await get(tab, f"/roi?period=custom&{fine}")).text
+    until_today = await get(tab, "/roi?period=custom&since=2000-01-01")
+    assert LONG.partition(" Mostramos")[0] in until_today.text
+
+
+BEHIND = (
+    "/roi/tickets?metric=sales&row=total%3A", "/roi/number?metric=spend&row=total%3A", "/roi/days/act_1?",
+    "/roi/reconciliation/tickets?side=sales&cause=organic",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", BEHIND)
+async def test_what_is_behind_a_figure_says_too_that_its_days_are_other_than_asked_for(
+    tab: aiohttp.ClientSession, path: str
+):
+    odd = await get(tab, f"{path}&period=custom&since=1999-12-31&until=2026-10-30")
+    long = await get(tab, f"{path}&period=custom&since=2020-01-01&until=2026-10-30")
+    fine = await get(tab, f"{path}&{PERIOD}")
+
+    assert DATES["since=1999-12-31"] in odd.text
+    assert LONG in long.text
+    without = href(long.text, "Tirar do filtro") or ""
+    assert "since=2024-10-31&until=2026-10-30" in without
+    again = await get(tab, without)
+    assert again.status == 200
+    assert "O endereço" not in again.text + fine.text
 
 
 async def test_no_file_is_made_of_what_is_not_there(tab: aiohttp.ClientSession):
     async with tab.get(f"/roi/export.csv?{PERIOD}&account=act_404") as answer:
         assert answer.status == 422
         assert "Não existe aqui: conta act_404." in await answer.text()
+
+
+async def test_no_file_is_made_of_other_days_than_were_asked_for(tab: aiohttp.ClientSession):
+    asked = {
+        **{f"{since}&until=2026-10-30": said.partition(" Mostramos")[0] for since, said in DATES.items()},
+        "since=2020-01-01&until=2026-10-30": LONG.partition(" Mostramos")[0],
+        "since=2026-10-01&until=2026-10-30&basis=day": "O endereço diz basis=day, o que não existe.",
+    }
+    for kind in ("csv", "xlsx"):
+        for question, said in asked.items():
+            async with tab.get(f"/roi/export.{kind}?period=custom&{question}") as answer:
+                text = html.unescape(await answer.text())
+                assert answer.status == 422, (kind, question)
+                assert said in text
+                assert "Mostramos" not in text
+
+
+async def test_every_page_is_shown_at_the_first_and_at_the_last_day_there_is(tab: aiohttp.ClientSession):
+    paths = (
+        "/roi", "/roi/time", "/roi/people", "/roi/reconciliation", "/roi/days/act_1", "/roi/number?metric=roas",
+        "/roi/tickets?metric=revenue", "/roi/export.csv", "/roi/export.xlsx", "/roi/days",
+    )  # fmt: skip
+    for path in paths:
+        for basis in ("sale", "click"):
+            for days in ("since=2000-01-01&until=2000-01-02", "since=9998-12-30&until=9998-12-31"):
+                parted = "&" if "?" in path else "?"
+                async with tab.get(f"{path}{parted}period=custom&{days}&basis={basis}&level=ad") as answer:
+                    assert answer.status == 200, (path, basis, days)
+    async with tab.get("/tickets?since=0001-01-01&until=9999-12-31") as answer:
+        assert answer.status == 200
 
 
 async def test_each_cause_leads_to_exactly_its_tickets(

@@ -15,9 +15,12 @@ import pytest
 from tests.pages_support import get, send
 from tests.support import Shop, make_shop, rows, sign_in, stranger
 from whatrack.db import Database
-from whatrack.errors import Forbidden, NotFound
+from whatrack.errors import Forbidden, NotFound, Refused
 from whatrack.roi import costs, looks, secret_links, sharing
+from whatrack.roi import rates as fx_rates
+from whatrack.roi.costs import Cost
 from whatrack.tenants.access import Access
+from whatrack.units import LAST_DAY
 from whatrack.web.pages import rates
 
 
@@ -350,3 +353,48 @@ async def test_rates_are_entered_imported_and_removed(db: Database, shop: Shop, 
     assert wrong.errors == {"currency": "A moeda da organização não precisa de cotação."}
     wrong = await send(admin, "/settings/rates/import", lines="x;y;z\nx;y;z")
     assert "Linha 2" in wrong.errors["lines"]
+
+
+# Days
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1999-12-31", "9999-01-01", "9999-12-31"])
+async def test_a_day_that_there_is_not_is_refused_beside_its_field(
+    db: Database, admin: aiohttp.ClientSession, day: str
+):
+    said = "A data precisa estar entre 1 de jan. de 2000 e 31 de dez. de 9998."
+    brazilian = "/".join(reversed(day.split("-")))
+
+    since = await send(admin, "/settings/costs/new", kind="product", rate="20", since=day)
+    until = await send(admin, "/settings/costs/new", kind="product", rate="20", until=day)
+    entered = await send(admin, "/settings/rates", day=day, currency="JPY", rate="1", carry="yes")
+    pasted = f"24/11/2026;JPY;1\n{brazilian};JPY;1"
+    imported = await send(admin, "/settings/rates/import", lines=pasted, carry="yes")
+
+    assert since.errors == {"since": said}
+    assert until.errors == {"until": said}
+    assert entered.errors == {"day": said}
+    assert imported.errors["lines"].startswith(f"Linha 2: {said}")
+    assert await rows(db, "SELECT 1 FROM fx_rates UNION ALL SELECT 1 FROM cost_settings") == []
+
+
+async def test_rules_and_rates_of_days_that_there_are_not_are_refused_whoever_asks(db: Database, shop: Shop):
+    for day in (date(1999, 12, 31), date(9999, 1, 1)):
+        async with db.tenant(shop.id) as conn:
+            for since, until in ((day, None), (None, day)):
+                with pytest.raises(Refused, match="Days go from 2000-01-01 to 9998-12-31"):
+                    await costs.put(
+                        conn,
+                        shop.id,
+                        Cost("product", Decimal("0.1"), since=since, until=until),
+                        actor="user:x",
+                    )
+            with pytest.raises(Refused, match="Days go from 2000-01-01 to 9998-12-31"):
+                await fx_rates.put(conn, shop.id, "JPY", "BRL", {day: Decimal(1)}, actor="user:x", carry=True)
+
+
+async def test_the_last_day_there_is_has_a_rate_that_is_not_carried_beyond_it(db: Database, shop: Shop):
+    async with db.tenant(shop.id) as conn:
+        await fx_rates.put(conn, shop.id, "JPY", "BRL", {LAST_DAY: Decimal(1)}, actor="user:x", carry=True)
+
+    assert [row["day"] for row in await rows(db, "SELECT day FROM fx_rates")] == [LAST_DAY]

@@ -25,7 +25,7 @@ from whatrack.web.pages import roi_state
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 IDLE: Any = AccountProgress(
     account_id=uuid4(), ad_account_id="act_1", name="CA 01", zone="America/Sao_Paulo", is_active=True, is_running=False,
-    reason=None, message=None, next_at=NOW, tried_at=NOW, whole_at=NOW, asked_at=None, days=90, fetched=90, due=0, missing=0, early=0,
+    reason=None, message=None, next_at=NOW, tried_at=NOW, whole_at=NOW, asked_at=None, days=90, fetched=90, due=0, missing=0, early=0, aside=0,
     since=NOW.date(), fetched_at=NOW,
 )  # fmt: skip
 
@@ -57,10 +57,19 @@ def test_what_waits_behind_a_reason_is_named():
     assert roi_state.why("no_access") == "o perfil perdeu o acesso a esta conta"
 
 
+def test_a_day_that_is_set_aside_is_named_and_stops_nothing():
+    spoilt = {"aside": 1, "reason": "row_unreadable", "message": "ad 1: spend = NaN"}
+    found = state(spoilt, {**spoilt, "due": 2})
+
+    assert [each.goes_on for each in found.stuck] == [True, False]
+    assert not state(spoilt).is_busy
+    assert "(ad 1: spend = NaN)" in roi_state.why("row_unreadable", "ad 1: spend = NaN")
+
+
 def test_every_reason_that_the_table_may_hold_has_words():
     allowed = {
         "no_profile", "token_dead", "no_access", "permission_missing", "throttled", "transient", "report_waits",
-        "report_failed", "too_much_data", "currency_differs", "refused",
+        "report_failed", "too_much_data", "currency_differs", "refused", "row_unreadable", "internal",
     }  # fmt: skip
 
     assert {*roi_state.REASONS} == allowed
@@ -105,7 +114,8 @@ async def test_without_an_account_that_is_on_the_report_asks_for_one(
     await connect(db, shop, on=False)
     page = await get(admin, "/roi")
 
-    assert "Nenhuma conta de anúncio está ligada" in page.words
+    assert "Ligue a primeira para buscar os últimos 90 dias." in page.words
+    assert "para buscar os últimos 400 dias" in roi_state.all_off(400)
     refused = await send(admin, "/roi/sync", follow=True)
     assert "Nenhuma conta de anúncio está ligada. Ligue uma em Meta Ads." in refused.words
 

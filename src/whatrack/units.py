@@ -1,8 +1,9 @@
-"""Values with a meaning of their own: money as decimal strings and in minor units, phone numbers as WhatsApp and Brazil write them."""
+"""Values with a meaning of their own: money as decimal strings and in minor units, days within bounds, phone numbers as WhatsApp and Brazil write them."""
 
 import os
 import re
 import time
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
 from struct import Struct
@@ -11,6 +12,10 @@ from uuid import UUID
 from whatrack.errors import bad_value
 
 _DECIMAL = re.compile(r"\d{1,10}(\.\d{1,2})?", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+# Days that anything here is asked about: each has a beginning in every zone, a period before it, and days after it.
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(9998, 12, 31)
+DAY_OUT_OF_BOUNDS = "day_out_of_bounds"
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _NOISE_BYTES = 4096
 _NOISE = Struct(f"!{_NOISE_BYTES // 8}Q").unpack
@@ -42,6 +47,24 @@ def parse_currency(text: str, field: str) -> str:
     if not _CURRENCY.fullmatch(text):
         raise bad_value(field, f'Write {field} as a three-letter ISO 4217 code, such as "BRL".')
     return text
+
+
+def parse_day(text: str, field: str) -> date:
+    """A day as ISO 8601 writes it, "2026-11-24", within the bounds. Never guessed: "24/11/2026" and "20261124" are refused."""
+    try:
+        found = date.fromisoformat(text) if _DAY.fullmatch(text) else None
+    except ValueError:  # 30 February
+        found = None
+    if found is None:
+        raise bad_value(field, "Write a day as YYYY-MM-DD, such as 2026-11-24.", code="day_unreadable")
+    return check_day(found, field)
+
+
+def check_day(day: date, field: str) -> date:
+    """The same day; Refused (422) naming the bounds where it lies outside of FIRST_DAY to LAST_DAY."""
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise bad_value(field, f"Days go from {FIRST_DAY} to {LAST_DAY}.", code=DAY_OUT_OF_BOUNDS)
+    return day
 
 
 def minor_digits(currency: str) -> int:

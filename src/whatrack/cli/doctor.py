@@ -30,6 +30,8 @@ from whatrack.errors import ConfigError
 from whatrack.inbox import days, exceptions, store
 from whatrack.insights.progress import AccountProgress, progress
 from whatrack.migrations import check_schema
+from whatrack.roi import silent
+from whatrack.roi.silent import SilentDay
 from whatrack.settings import Settings
 from whatrack.tenants import organizations
 from whatrack.tenants.organizations import Organization
@@ -160,7 +162,9 @@ async def _organization(conn: Connection, who: Organization) -> list[Finding]:
     found = [_number(each, alive.get(each.phone_number_id)) for each in numbers]
     found += [_profile(each, now) for each in await profiles.everyone(conn, who.id)]
     found += _datasets(active, has_own=own_dataset)
-    found += _insights((await progress(conn, who.id)).accounts)
+    accounts = (await progress(conn, who.id)).accounts
+    found += _insights(accounts)
+    found += _silent(accounts, await silent.lately(conn, who.id))
     if not numbers:
         found.append(Finding("number", "warning", "no WhatsApp number is live: `whatrack number add`"))
     return [msgspec.structs.replace(each, organization=who.slug) for each in found]
@@ -232,7 +236,12 @@ def _insights(accounts: Sequence[AccountProgress]) -> Iterator[Finding]:
         name = f"{each.name} ({each.ad_account_id})"
         if not each.is_active:
             continue
-        if each.reason:
+        if each.goes_on:
+            about = f" ({each.message})" if each.message else ""
+            yield Finding(
+                "spend", "warning", f"{name}: {each.aside} days set aside because {each.reason}{about}"
+            )
+        elif each.reason:
             yield Finding(
                 "spend", "broken", f"{name}: {each.due} days are due, not fetched because {each.reason}"
             )
@@ -245,3 +254,14 @@ def _insights(accounts: Sequence[AccountProgress]) -> Iterator[Finding]:
             yield Finding(
                 "spend", "ok", f"{name}: {each.fetched} days are fetched{early}, {each.due} due again"
             )
+
+
+def _silent(accounts: Sequence[AccountProgress], days: Sequence[SilentDay]) -> Iterator[Finding]:
+    """Accounts of which Meta says zero where people came: a token that sees too little looks like this."""
+    for account in accounts:
+        theirs = [each for each in days if each.ad_account_id == account.ad_account_id]
+        if theirs:
+            people = sum(each.people for each in theirs)
+            said = f"Meta says no spend on {len(theirs)} days on which {people} people came from its ads"
+            name = f"{account.name} ({account.ad_account_id})"
+            yield Finding("spend", "warning", f"{name}: {said}; see its days")

@@ -31,6 +31,12 @@ SELECT a.id, a.is_active, a.pixel_id, a.pixel_confirmed, a.connection_id, ARRAY(
     FROM meta_ad_account_access s WHERE s.organization_id = a.organization_id AND s.account_id = a.id) AS seen_by
 FROM meta_ad_accounts a WHERE a.organization_id = %s AND a.ad_account_id = %s
 """
+SIGHT: LiteralString = """
+SELECT c.fb_user_name AS name, CASE WHEN c.status = 'ACTIVE' AND c.token_expires_at <= now() THEN 'EXPIRED' ELSE c.status END AS status
+FROM meta_ad_accounts a JOIN meta_ad_account_access s ON s.organization_id = a.organization_id AND s.account_id = a.id
+JOIN meta_connections c ON c.organization_id = s.organization_id AND c.id = s.connection_id
+WHERE a.organization_id = %s AND a.ad_account_id = %s ORDER BY c.created_at, c.id
+"""
 NUMBERS: LiteralString = """
 SELECT phone_number_id, waba_id, dataset_id, token, token_app_id, token_proof, token_status = 'ACTIVE' AS works FROM whatsapp_numbers
 WHERE organization_id = %s ORDER BY live_at, phone_number_id
@@ -45,6 +51,13 @@ class _Number(msgspec.Struct, frozen=True):
     token_app_id: str | None
     token_proof: bytes | None
     works: bool
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """A profile that sees an account, whether its token works or not. status: ACTIVE, EXPIRED or INVALID_SCOPES."""
+
+    name: str
+    status: str
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -113,6 +126,12 @@ async def token_for_account(conn: Connection, organization_id: UUID, account_id:
     if account is None:
         return []
     return [each.held for each in route.in_order(account, await working(conn, organization_id))]
+
+
+async def sights(conn: Connection, organization_id: UUID, account_id: str) -> list[Sight]:
+    """Who sees an account, the oldest profile first; [] when nobody does or it is unknown. account_id: with or without act_."""
+    async with conn.cursor(row_factory=class_row(Sight)) as cursor:
+        return await (await cursor.execute(SIGHT, [organization_id, act_account(account_id)])).fetchall()
 
 
 async def dataset_route(

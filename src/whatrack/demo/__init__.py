@@ -119,13 +119,13 @@ class Show:
                 player = Player(self.sandbox, session, door.member_key, say_how_far, door.salespeople)
                 await _until_ready(session)
                 if self.days:
-                    await self._play(session, player, door.member_key, clock)
+                    await self._play(session, player, door, clock)
                 told = await _send_and_show(session, self.sandbox, door.member_key)
                 player.skip(self.sandbox.months.add(told))
                 link = await open_door(clock.conninfo, self.sandbox, door)
                 click.echo(_closing(base, self.meta, door, link, leave=self.leave))
                 if self.days and not self.leave:
-                    await self._live(session, player, door.member_key)
+                    await self._live(player, door, clock)
         except Exception:
             server.should_exit = True  # or nobody would hear of it before Ctrl-C
             raise
@@ -133,9 +133,10 @@ class Show:
             server.should_exit = True
 
     async def _play(
-        self, session: aiohttp.ClientSession, player: Player, key: str, clock: MovedClock
+        self, session: aiohttp.ClientSession, player: Player, door: Door, clock: MovedClock
     ) -> None:
         """The months before now: what is older than the last one at once, then day by day."""
+        key = door.member_key
         names = await connect(session, key, self.sandbox)
         cases = len(self.sandbox.months.cases)
         click.echo(f"\n{self.days} days of {', '.join(names)}: {cases} conversations …")
@@ -147,7 +148,7 @@ class Show:
             f"Played in {time.monotonic() - began:.0f} s; every ticket by a webhook, every move by the API."
         )
         try:
-            await fresh(session, key)
+            await fresh(session, key, clock.conninfo, door.organization_id)
             click.echo("Meta has heard of the last month's leads and sales, and what ads spent is fetched.")
         except TimeoutError:
             click.echo("What ads spent is still being fetched: the ROI page says how far it is.")
@@ -169,7 +170,7 @@ class Show:
         await db.close()
         await clock.stop()
 
-    async def _live(self, session: aiohttp.ClientSession, player: Player, key: str) -> None:
+    async def _live(self, player: Player, door: Door, clock: MovedClock) -> None:
         """Let people come while the demo serves; a webhook or move that fails is tried no second time.
 
         At first one each few seconds, to be watched, then ever fewer: or an hour of it would outweigh the month before.
@@ -180,8 +181,7 @@ class Show:
             await asyncio.sleep(EVERY_S)
             if fetch_at < time.monotonic() < ends:
                 fetch_at = time.monotonic() + FETCH_EVERY_S
-                with suppress(aiohttp.ClientError, TimeoutError):
-                    await refresh(session, key, days=1)
+                await refresh(clock.conninfo, door.organization_id, days=1)
             if time.monotonic() < ends and not secrets.randbelow(2 + int(time.monotonic() - began) // 60):
                 self.sandbox.months.come()
             with suppress(aiohttp.ClientError, TimeoutError):

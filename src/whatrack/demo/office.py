@@ -16,6 +16,7 @@ from whatrack import flow, installation
 from whatrack.connections import number_login, upkeep
 from whatrack.connections.whatsapp_numbers import WhatsappNumber
 from whatrack.db import Database
+from whatrack.insights import wishes
 from whatrack.roi import rates
 from whatrack.sandbox import chance
 from whatrack.sandbox.build import ADS_SCOPES, WHATSAPP_SCOPES, issue_token
@@ -140,7 +141,7 @@ async def heard(session: aiohttp.ClientSession, key: str) -> None:
     await _until(is_told)
 
 
-async def fresh(session: aiohttp.ClientSession, key: str) -> None:
+async def fresh(session: aiohttp.ClientSession, key: str, conninfo: str, organization_id: UUID) -> None:
     """Wait until Meta heard what it is owed, then have the last days' figures fetched, and wait until all are there.
 
     TimeoutError when something stands in the way for too long; what is missing then comes by itself.
@@ -156,15 +157,19 @@ async def fresh(session: aiohttp.ClientSession, key: str) -> None:
     async with asyncio.timeout(PATIENCE_S):
         await heard(session, key)
         await _until(is_whole)
-        await refresh(session, key, days=28)
+        await refresh(conninfo, organization_id, days=28)
         await _until(is_whole)
 
 
-async def refresh(session: aiohttp.ClientSession, key: str, *, days: int) -> bool:
-    """Ask for the last days anew; whether it was not too soon."""
-    headers = {"Authorization": f"Bearer {key}"}
-    async with session.post(f"{META}/sync", json={"days": days}, headers=headers) as answer:
-        return answer.status < 300
+async def refresh(conninfo: str, organization_id: UUID, *, days: int) -> None:
+    """Have the last days fetched anew. Not by the API: that would use up the minute of whoever presses the button."""
+    db = Database(conninfo, max_size=1)
+    await db.open()
+    try:
+        async with db.tenant(organization_id) as conn:
+            await wishes.hurry(conn, organization_id, days)
+    finally:
+        await db.close()
 
 
 async def _until(comes: Callable[[], Awaitable[bool]]) -> None:

@@ -4,6 +4,7 @@ What did not change since the last answer is not written anew, so that the night
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, LiteralString
@@ -22,12 +23,12 @@ SELECT %(organization)s, %(account)s, n.* FROM unnest(%(days)s::date[], %(dues)s
 ON CONFLICT DO NOTHING
 """
 STATES: LiteralString = """
-SELECT day, due_at, fetched_at, rows FROM insight_days WHERE organization_id = %s AND account_id = %s ORDER BY day
+SELECT day, due_at, fetched_at, rows, reason, attempts FROM insight_days WHERE organization_id = %s AND account_id = %s ORDER BY day
 """
 # Marks a day as fetched; the answer is kept where it changed. Answers go out in binary form: quoting them would cost more than all else.
 SETTLE: LiteralString = """
-UPDATE insight_days d SET fetched_at = %(fetched_at)s, due_at = n.due_at, connection_id = %(connection)s, reason = NULL, attempts = 0,
-    rows = n.rows, answer_hash = n.hash, answer = coalesce(n.answer::json, d.answer)
+UPDATE insight_days d SET fetched_at = %(fetched_at)s, due_at = n.due_at, connection_id = %(connection)s, reason = NULL, message = NULL, attempts = 0,
+    emptied_at = CASE WHEN n.rows > 0 THEN NULL WHEN d.rows > 0 THEN %(fetched_at)s ELSE d.emptied_at END, rows = n.rows, answer_hash = n.hash, answer = coalesce(n.answer::json, d.answer)
 FROM unnest(%(days)s::date[], %(dues)s::timestamptz[], %(rows)s::int[], %(hashes)b::bytea[], %(answers)b::text[])
     AS n (day, due_at, rows, hash, answer)
 WHERE d.organization_id = %(organization)s AND d.account_id = %(account)s AND d.day = n.day
@@ -38,10 +39,16 @@ UPDATE insight_days d SET due_at = now()
 FROM (SELECT organization_id, account_id, max(day) AS newest FROM insight_days
       WHERE organization_id = %s AND account_id = ANY(%s) GROUP BY organization_id, account_id) AS last
 WHERE d.organization_id = last.organization_id AND d.account_id = last.account_id AND d.day > last.newest - %s
+AND (d.due_at IS NULL OR d.due_at > now())
+RETURNING d.account_id
 """
 MISS: LiteralString = """
-UPDATE insight_days SET reason = %(reason)s, attempts = attempts + 1
+UPDATE insight_days SET reason = %(reason)s, message = NULL, attempts = attempts + 1
 WHERE organization_id = %(organization)s AND account_id = %(account)s AND due_at <= now()
+"""
+SET_ASIDE: LiteralString = """
+UPDATE insight_days SET reason = %(reason)s, message = %(message)s, attempts = %(attempts)s, due_at = %(due_at)s
+WHERE organization_id = %(organization)s AND account_id = %(account)s AND day = %(day)s
 """
 HASHES: LiteralString = """
 SELECT day, answer_hash FROM insight_days WHERE organization_id = %s AND account_id = %s AND day = ANY(%s::date[])
@@ -88,13 +95,23 @@ class FetchedDay(msgspec.Struct, frozen=True):
     hash: bytes
 
 
+class SpoiltDay(msgspec.Struct, frozen=True):
+    """A day that came and cannot be taken over. message: which row of Meta's is why; None when it is our own fault."""
+
+    day: date
+    reason: str
+    message: str | None
+
+
 class DayState(msgspec.Struct, frozen=True):
-    """What is known of a day. fetched_at None: never."""
+    """What is known of a day. fetched_at None: never; reason: why the last try brought nothing, after so many attempts."""
 
     day: date
     due_at: datetime | None
     fetched_at: datetime | None
     rows: int
+    reason: str | None = None
+    attempts: int = 0
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -122,9 +139,12 @@ async def states(conn: Connection, account: Account) -> list[DayState]:
         return await (await cursor.execute(STATES, [account.organization_id, account.id])).fetchall()
 
 
-async def want(conn: Connection, organization_id: UUID, account_ids: Sequence[UUID], last_days: int) -> None:
-    """The last days of these accounts, as far as they are kept, are due at once."""
-    await conn.execute(WANT, [organization_id, list(account_ids), last_days])
+async def want(
+    conn: Connection, organization_id: UUID, account_ids: Sequence[UUID], last_days: int
+) -> Counter[UUID]:
+    """The last days of these accounts, as far as they are kept, are due at once. Account → how many were not before."""
+    found = await (await conn.execute(WANT, [organization_id, list(account_ids), last_days])).fetchall()
+    return Counter(row[0] for row in found)
 
 
 async def missed(conn: Connection, account: Account, reason: str) -> None:
@@ -132,6 +152,14 @@ async def missed(conn: Connection, account: Account, reason: str) -> None:
     await conn.execute(
         MISS, {"organization": account.organization_id, "account": account.id, "reason": reason}
     )
+
+
+async def set_aside(
+    conn: Connection, account: Account, spoilt: SpoiltDay, due_at: datetime, attempts: int
+) -> None:
+    """A day came and cannot be taken over: what was fetched earlier stays, and it is tried again then. Idempotent."""
+    values = {"organization": account.organization_id, "account": account.id, "due_at": due_at}
+    await conn.execute(SET_ASIDE, {**values, **msgspec.structs.asdict(spoilt), "attempts": attempts})
 
 
 async def replace_days(

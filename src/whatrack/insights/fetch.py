@@ -45,7 +45,7 @@ class ReportWaits(Exception):
 
 
 class NobodySees(Exception):
-    """No working profile sees the account."""
+    """No working profile sees the account; whether any does, whose token is dead, the caller looks up."""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from psycopg.rows import class_row
 
 from whatrack.db import Connection
 from whatrack.insights import days
+from whatrack.insights.schedule import OF_DAYS
 
 # Days are kept without gaps, and what was never fetched is due: so only the ends (by the primary key) and what is due some time
 # (insight_days_due, four weeks an account) are read, however long the history. An account that never was on has no row.
@@ -21,12 +22,13 @@ ACCOUNTS: LiteralString = """
 SELECT s.account_id, a.ad_account_id, a.ad_account_name AS name, a.timezone_name AS zone, a.is_active,
        coalesce(s.lease_until > now(), false) AS is_running, s.reason, s.message, s.next_at, s.tried_at, s.whole_at, s.asked_at,
        coalesce(span.newest - span.since + 1, 0) AS days, coalesce(span.newest - span.since + 1 - d.missing, 0) AS fetched,
-       coalesce(d.due, 0) AS due, coalesce(d.missing, 0) AS missing, coalesce(d.early, 0) AS early, span.since, d.fetched_at
+       coalesce(d.due, 0) AS due, coalesce(d.missing, 0) AS missing, coalesce(d.early, 0) AS early, coalesce(d.aside, 0) AS aside, span.since, d.fetched_at
 FROM insight_accounts s JOIN meta_ad_accounts a ON a.organization_id = s.organization_id AND a.id = s.account_id
 LEFT JOIN LATERAL (SELECT min(day) AS since, max(day) AS newest FROM insight_days d
     WHERE d.organization_id = s.organization_id AND d.account_id = s.account_id) AS span ON true
 LEFT JOIN (SELECT n.account_id, count(*) FILTER (WHERE n.due_at <= now()) AS due, count(*) FILTER (WHERE n.fetched_at IS NULL) AS missing,
-           count(*) FILTER (WHERE n.fetched_at < ended.at AND ended.at <= now()) AS early, max(n.fetched_at) AS fetched_at
+           count(*) FILTER (WHERE n.fetched_at < ended.at AND ended.at <= now()) AS early,
+           count(*) FILTER (WHERE n.due_at > now() AND n.reason = ANY(%(of_days)s)) AS aside, max(n.fetched_at) AS fetched_at
            FROM insight_days n JOIN meta_ad_accounts z ON z.organization_id = n.organization_id AND z.id = n.account_id
            CROSS JOIN LATERAL (SELECT CASE WHEN z.timezone_name = ANY(%(zones)s) THEN (n.day + 1)::timestamp AT TIME ZONE z.timezone_name
                END AS at) AS ended
@@ -35,7 +37,8 @@ LEFT JOIN (SELECT n.account_id, count(*) FILTER (WHERE n.due_at <= now()) AS due
 WHERE s.organization_id = %(organization)s ORDER BY lower(a.ad_account_name), a.id
 """
 DAYS: LiteralString = """
-SELECT d.day, d.due_at, d.fetched_at, d.connection_id, c.fb_user_name AS profile, d.reason, d.attempts, d.rows,
+SELECT d.day, d.due_at, d.fetched_at, d.connection_id, c.fb_user_name AS profile, d.reason, d.message, d.attempts, d.rows,
+       d.emptied_at,
        CASE WHEN a.timezone_name = ANY(%(zones)s) THEN (d.day + 1)::timestamp AT TIME ZONE a.timezone_name END AS ends_at
 FROM insight_days d JOIN meta_ad_accounts a ON a.organization_id = d.organization_id AND a.id = d.account_id
 LEFT JOIN meta_connections c ON c.organization_id = d.organization_id AND c.id = d.connection_id
@@ -48,7 +51,8 @@ class AccountProgress(msgspec.Struct, frozen=True):
     """An account that is or was on.
 
     days: kept since `since`; fetched: of them, at least once; missing: never; early: over, and last fetched while they lasted,
-    so not whole; due: to be fetched now, again or at last.
+    so not whole; due: to be fetched now, again or at last; aside: came and could not be taken over, to be tried again later.
+    message: what Meta said, or which row or profile it is about.
     whole_at: when nothing was due any more; fetched_at: when a day last came; reason: why the last try was not whole.
     """
 
@@ -69,13 +73,19 @@ class AccountProgress(msgspec.Struct, frozen=True):
     due: int
     missing: int
     early: int
+    aside: int
     since: date | None
     fetched_at: datetime | None
 
     @property
     def is_first(self) -> bool:
         """Whether its history has not been fetched yet."""
-        return self.is_active and (self.days == 0 or self.missing > 1)
+        return self.is_active and (self.days == 0 or self.missing > 1 + self.aside)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the reason is of single days, and the others are fetched all the same."""
+        return bool(self.reason and self.aside and self.reason in OF_DAYS and not self.due)
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -100,8 +110,8 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def days_failed(self) -> int:
-        """How many are due and wait behind a reason."""
-        return sum(each.due for each in self.accounts if each.is_active and each.reason)
+        """How many wait behind a reason, due now or set aside."""
+        return sum(each.due + each.aside for each in self.accounts if each.is_active and each.reason)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -110,8 +120,9 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class DayProgress(msgspec.Struct, frozen=True):
-    """An account-day. profile: whose token fetched it; None when it was not, or that profile is gone. ends_at: in its
+    """An account-day. profile: whose token fetched it; None when it was not, or that profile is gone.
 
+    emptied_at: when every row that it had had was gone from Meta's answer; None: never, or there are rows again. ends_at: in its
     zone; None where that is none that this machine knows.
     """
 
@@ -121,8 +132,10 @@ class DayProgress(msgspec.Struct, frozen=True):
     connection_id: UUID | None
     profile: str | None
     reason: str | None
+    message: str | None
     attempts: int
     rows: int
+    emptied_at: datetime | None
     ends_at: datetime | None
 
     @property
@@ -134,7 +147,11 @@ class DayProgress(msgspec.Struct, frozen=True):
 async def progress(conn: Connection, organization_id: UUID) -> Progress:
     """How far each account is."""
     async with conn.cursor(row_factory=class_row(AccountProgress)) as cursor:
-        values = {"organization": organization_id, "zones": await _zones(conn, organization_id)}
+        values = {
+            "organization": organization_id,
+            "of_days": list(OF_DAYS),
+            "zones": await _zones(conn, organization_id),
+        }
         return Progress(await (await cursor.execute(ACCOUNTS, values)).fetchall())
 
 

@@ -3,6 +3,7 @@
 A lease that runs out is anybody's; whoever held it finds that out before it writes, so a late writer changes nothing.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
@@ -20,12 +21,14 @@ AGAIN = timedelta(seconds=60)  # between two wishes of people for one account
 _SHORT = tuple(timedelta(seconds=each) for each in (15, 60, 300, 900, 1800))
 _LONG = tuple(timedelta(minutes=each) for each in (10, 30, 60, 180, 360))
 # What may come from asking for too much at once: the next try asks for less.
-OF_SIZE = ("transient", "report_failed")
+OF_SIZE = ("transient", "report_failed", "internal")
+# Of single days that are set aside while the others go on.
+OF_DAYS = ("row_unreadable", "currency_differs", "internal")
 PAUSES = {
     "transient": _SHORT,
     "report_failed": _SHORT,
+    "internal": (*_SHORT, *_LONG[2:]),
     "report_waits": (timedelta(seconds=20),),
-    "currency_differs": (timedelta(minutes=30),),
 }
 
 # Accounts that were turned on since; those that were turned off rest, and what they spent stays.
@@ -66,12 +69,15 @@ HOLD: LiteralString = """
 UPDATE insight_accounts SET lease_until = now() + %s, next_at = now() + %s
 WHERE organization_id = %s AND account_id = %s AND lease_id = %s
 """
-# What people wished for meanwhile is due already: the days say so.
+# What people wished for meanwhile is due already: the days say so. Of days that are set aside the newest says why.
 DONE: LiteralString = """
-UPDATE insight_accounts s SET lease_id = NULL, lease_until = NULL, reason = NULL, message = NULL, attempts = 0,
+UPDATE insight_accounts s SET lease_id = NULL, lease_until = NULL, reason = aside.reason, message = aside.message, attempts = 0,
     report_id = NULL, report_since = NULL, report_until = NULL, report_connection_id = NULL, report_ordered_at = NULL,
     next_at = least(%(new_day)s, d.due_at), whole_at = CASE WHEN d.due_at <= now() THEN s.whole_at ELSE now() END
 FROM (SELECT min(due_at) AS due_at FROM insight_days WHERE organization_id = %(organization)s AND account_id = %(account)s) AS d
+LEFT JOIN LATERAL (SELECT reason, message FROM insight_days
+    WHERE organization_id = %(organization)s AND account_id = %(account)s AND due_at IS NOT NULL AND reason = ANY(%(of_days)s)
+    ORDER BY day DESC LIMIT 1) AS aside ON true
 WHERE s.organization_id = %(organization)s AND s.account_id = %(account)s AND s.lease_id = %(lease)s
 """
 MISSED: LiteralString = """
@@ -80,14 +86,23 @@ UPDATE insight_accounts SET lease_id = NULL, lease_until = NULL, reason = %(reas
     report_until = %(until)s, report_connection_id = %(connection)s, report_ordered_at = %(ordered_at)s
 WHERE organization_id = %(organization)s AND account_id = %(account)s AND lease_id = %(lease)s
 """
-# A person wishes for fresh figures: at once, but not again while it runs or within a minute.
+# A person wishes for fresh figures: at once, but not again while it runs or within a minute of one for as many days.
 WISH: LiteralString = """
-UPDATE insight_accounts s SET asked_at = now(), next_at = now() FROM meta_ad_accounts a
+UPDATE insight_accounts s SET asked_at = now(), asked_days = %(days)s, next_at = now() FROM meta_ad_accounts a
 WHERE s.organization_id = %(organization)s AND a.organization_id = s.organization_id AND a.id = s.account_id AND a.is_active
 AND (%(account)s::uuid IS NULL OR s.account_id = %(account)s)
-AND (s.asked_at IS NULL OR s.asked_at <= now() - %(again)s) AND (s.lease_until IS NULL OR s.lease_until <= now())
+AND (s.asked_at IS NULL OR s.asked_at <= now() - %(again)s OR s.asked_days < %(days)s) AND (s.lease_until IS NULL OR s.lease_until <= now())
 AND (s.reason IS NULL OR s.reason <> 'throttled')
 RETURNING s.account_id
+"""
+# One that adds to what is being fetched counts as well.
+WISHED: LiteralString = """
+UPDATE insight_accounts SET asked_at = now(), asked_days = %s WHERE organization_id = %s AND account_id = ANY(%s)
+"""
+# As if it were time, for nobody in particular.
+HURRY: LiteralString = """
+UPDATE insight_accounts SET next_at = now() WHERE organization_id = %s AND account_id = ANY(%s) AND next_at > now()
+AND (lease_until IS NULL OR lease_until <= now()) AND reason IS DISTINCT FROM 'throttled'
 """
 
 
@@ -182,8 +197,8 @@ async def hold(conn: Connection, mine: Claim) -> None:
 
 
 async def done(conn: Connection, mine: Claim, new_day: datetime) -> None:
-    """Everything that was due came. new_day: when the account's next day begins."""
-    await conn.execute(DONE, {**_keys(mine), "new_day": new_day})
+    """Everything that was due came, or is set aside for a while. new_day: when the account's next day begins."""
+    await conn.execute(DONE, {**_keys(mine), "new_day": new_day, "of_days": list(OF_DAYS)})
 
 
 async def missed(conn: Connection, mine: Claim, miss: Miss) -> None:
@@ -211,13 +226,32 @@ def pause_after(reason: str, attempts: int) -> timedelta:
     return pauses[min(attempts, len(pauses) - 1)]
 
 
-async def wish(conn: Connection, organization_id: UUID, account_id: UUID | None) -> list[UUID]:
-    """A person wants fresh figures of one account, or of all that are on: those that will be fetched because of it.
+async def wish(
+    conn: Connection, organization_id: UUID, account_id: UUID | None, last_days: int
+) -> list[UUID]:
+    """A person wants fresh figures of one account, or of all that are on: those that will be fetched at once because of it.
 
-    Left alone are those that are being fetched, that somebody wished for within a minute, and that Meta throttles.
+    Left alone are those that are being fetched, for as many days of which somebody wished within a minute, and that Meta throttles.
     """
-    values = {"organization": organization_id, "account": account_id, "again": AGAIN}
+    values = {
+        "organization": organization_id,
+        "account": account_id,
+        "again": AGAIN,
+        "days": last_days,
+    }
     return [row[0] for row in await (await conn.execute(WISH, values)).fetchall()]
+
+
+async def wished(
+    conn: Connection, organization_id: UUID, account_ids: Sequence[UUID], last_days: int
+) -> None:
+    """Accounts that are being fetched have more to fetch, because a person wants so many days."""
+    await conn.execute(WISHED, [last_days, organization_id, list(account_ids)])
+
+
+async def hurry(conn: Connection, organization_id: UUID, account_ids: Sequence[UUID]) -> None:
+    """Let what is due of these accounts be fetched now, unless Meta wants us to wait."""
+    await conn.execute(HURRY, [organization_id, list(account_ids)])
 
 
 def _keys(mine: Claim) -> dict[str, UUID]:

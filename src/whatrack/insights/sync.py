@@ -6,7 +6,6 @@ on every day that is due.
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -14,33 +13,23 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-from psycopg import Error
+from psycopg import DataError, Error, IntegrityError
+from psycopg.errors import ProgramLimitExceeded
 from psycopg_pool import PoolTimeout
 
 from whatrack.connections import tokens
 from whatrack.connections.keys import Held, Keys
 from whatrack.db import Connection, Database
 from whatrack.enrichment import catalog
-from whatrack.enrichment.catalog import CatalogAd
-from whatrack.insights import days, facts, schedule
+from whatrack.insights import days, facts, reasons, schedule
+from whatrack.insights.answers import Understood, Unplaced, understood
 from whatrack.insights.days import Range
-from whatrack.insights.facts import Account, DayState, Fact, FetchedDay
+from whatrack.insights.facts import Account, DayState, SpoiltDay
 from whatrack.insights.fetch import LOOKS_S, SYNC_ROWS, Answer, NobodySees, ReportWaits, Source, TooMuch
 from whatrack.insights.schedule import Claim, LeaseLost, Miss
-from whatrack.meta import insights
-from whatrack.meta.errors import (
-    GraphError,
-    MissingPermission,
-    NoAnswer,
-    NotVisible,
-    Throttled,
-    TokenDead,
-    Transient,
-)
+from whatrack.meta.errors import GraphError
 from whatrack.meta.graph import Graph
-from whatrack.meta.insights import Row
 from whatrack.observe import INSIGHT_DAYS, logger
-from whatrack.units import to_minor
 
 LEASE = timedelta(minutes=3)
 MOST_ROWS = 20_000  # in one report and one transaction
@@ -54,10 +43,6 @@ log = logger(__name__)
 
 class ZoneUnknown(Exception):
     """The account's time zone is none that this machine knows."""
-
-
-class CurrencyDiffers(Exception):
-    """The answer's money is in another currency than the account is known to have."""
 
 
 class Syncer:
@@ -105,11 +90,25 @@ class Syncer:
                 await schedule.missed(
                     conn, mine, Miss("refused", f"time zone {mine.account.zone}", ZONE_AGAIN)
                 )
+        except (
+            Exception
+        ):  # whatever an answer of Meta's may do: the account says so and gives way to the others
+            log.exception("insights_step_failed", account=str(mine.account.id))
+            await self._give_up(mine)
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
         return True
+
+    async def _give_up(self, mine: Claim) -> None:
+        """Give the account back with a reason; what the database does not take is raised, and the lease runs out."""
+        miss = Miss("internal", None, schedule.pause_after("internal", mine.attempts))
+        with suppress(LeaseLost):
+            async with self._db.tenant(mine.account.organization_id) as conn:
+                await schedule.missed(conn, mine, miss)
+                await facts.missed(conn, mine.account, miss.reason)
+        INSIGHT_DAYS.labels(miss.reason).inc()
 
     def _source(self, mine: Claim, holders: Sequence[Held], known: Sequence[str]) -> Source:
         parked = mine.report if mine.report and mine.at - mine.report.ordered_at < REPORT_LASTS else None
@@ -161,6 +160,7 @@ class _Visit:
         self._make_source = source
         self._writers = writers
         self._began = time.monotonic()
+        self._known: dict[date, DayState] = {}
 
     @property
     def _now(self) -> datetime:
@@ -171,6 +171,7 @@ class _Visit:
         """Fetch what is due, the newest first, until all came or something is in the way."""
         async with self._db.tenant(self._account.organization_id) as conn:
             known = await self._open(conn)
+            self._known = {each.day: each for each in known}
             holders = await tokens.token_for_account(
                 conn, self._account.organization_id, self._account.number
             )
@@ -206,13 +207,16 @@ class _Visit:
                 answer = await source.read(part, None if size is None else size * len(part), at)
                 async with self._writers:
                     rows = await self._write(part, answer, at)
-            except TooMuch as error:
-                if len(part) == 1:
-                    return self._miss(error)
-                parts[:0] = part.halves()
+            except (TooMuch, Unplaced) as error:
+                if len(part) > 1:
+                    parts[:0] = part.halves()
+                elif isinstance(error, TooMuch):
+                    return reasons.miss_of(error, self._mine.attempts)
+                else:
+                    await self._set_aside(SpoiltDay(part.since, error.reason, error.message), at)
                 continue
-            except (GraphError, NobodySees, ReportWaits, CurrencyDiffers) as error:
-                return self._miss(error)
+            except (GraphError, NobodySees, ReportWaits) as error:
+                return reasons.miss_of(error, self._mine.attempts)
             if size is None or rows > size:
                 size = max(rows, 1)
                 left = [day for each in parts for day in each.days]
@@ -229,8 +233,16 @@ class _Visit:
         return [*whole.halves()] if too_long and len(whole) > 1 else [whole]
 
     async def _write(self, part: Range, answer: Answer, at: datetime) -> int:
-        """Take over a range that came whole; how many rows its largest day has."""
-        read = await asyncio.to_thread(_understood, part, answer.rows, self._account)
+        """Take over what came whole of a range; how many rows its largest day has. Raises Unplaced."""
+        read = await asyncio.to_thread(understood, part, answer.rows, self._account)
+        try:
+            await self._keep(read, answer, at)
+        except (DataError, IntegrityError, ProgramLimitExceeded) as error:
+            log.exception("insights_not_taken", account=str(self._account.id), since=str(part.since))
+            raise Unplaced("internal", None) from error
+        return read.most_rows
+
+    async def _keep(self, read: Understood, answer: Answer, at: datetime) -> None:
         fetched = [
             msgspec.structs.replace(each, due_at=days.next_due(each.day, self._zone, at))
             for each in read.days
@@ -239,28 +251,34 @@ class _Visit:
             await schedule.hold(conn, self._mine)
             await catalog.seen(conn, self._account.organization_id, read.ads)
             changed = await facts.replace_days(conn, self._account, fetched, at, answer.connection_id)
+            await self._spoilt(conn, read.spoilt, at)
         INSIGHT_DAYS.labels("changed").inc(len(changed))
         INSIGHT_DAYS.labels("unchanged").inc(len(fetched) - len(changed))
-        return max(len(each.facts) for each in fetched)
+
+    async def _set_aside(self, day: SpoiltDay, at: datetime) -> None:
+        async with self._db.tenant(self._account.organization_id) as conn:
+            await schedule.hold(conn, self._mine)
+            await self._spoilt(conn, [day], at)
+
+    async def _spoilt(self, conn: Connection, spoilt: Sequence[SpoiltDay], at: datetime) -> None:
+        """Days that could not be taken over wait, longer each time that the reason is the same; the others go on."""
+        for each in spoilt:
+            state = self._known.get(each.day)
+            tries = state.attempts if state and state.reason == each.reason else 0
+            pause = schedule.pause_after(each.reason, tries)
+            await facts.set_aside(conn, self._account, each, at + pause, tries + 1)
+            INSIGHT_DAYS.labels(each.reason).inc()
 
     async def _settle(self, conn: Connection, miss: Miss | None) -> None:
         if miss is None:
             today = days.local_day(self._mine.at, self._zone)
             await schedule.done(conn, self._mine, days.start_of(today + days.ONE_DAY, self._zone))
             return
+        account = self._account
+        miss = reasons.of_sights(miss, await tokens.sights(conn, account.organization_id, account.number))
         await schedule.missed(conn, self._mine, miss)
         await facts.missed(conn, self._account, miss.reason)
         INSIGHT_DAYS.labels(miss.reason).inc()
-
-    def _miss(self, error: Exception) -> Miss:
-        reason = reason_of(error)
-        message = error.message[:500] or None if isinstance(error, GraphError) else None
-        pause = schedule.pause_after(reason, self._mine.attempts)
-        if isinstance(error, Transient):
-            pause = max(pause, timedelta(seconds=error.retry_after_s))
-        if isinstance(error, Throttled):
-            pause = timedelta(seconds=error.retry_after_s)
-        return Miss(reason, message, pause, error.report if isinstance(error, ReportWaits) else None)
 
 
 def _zone(account: Account) -> ZoneInfo:
@@ -268,101 +286,6 @@ def _zone(account: Account) -> ZoneInfo:
         return ZoneInfo(account.zone)
     except (ZoneInfoNotFoundError, ValueError):
         raise ZoneUnknown from None
-
-
-def reason_of(error: Exception) -> str:
-    """Why a range could not be fetched, in the words that the tables know."""
-    match error:
-        case Throttled():
-            return "throttled"
-        case Transient():
-            return "transient"
-        case TokenDead():
-            return "token_dead"
-        case NotVisible():
-            return "no_access"
-        case MissingPermission():
-            return "permission_missing"
-        case NobodySees():
-            return "no_profile"
-        case ReportWaits():
-            return "report_waits"
-        case CurrencyDiffers():
-            return "currency_differs"
-        case TooMuch(reason=reason):
-            return reason
-        case _:
-            return "refused"
-
-
-class Understood(msgspec.Struct, frozen=True):
-    """An answer, read: every day of its range, and every ad it names."""
-
-    days: list[FetchedDay]
-    ads: list[CatalogAd]
-
-
-def _understood(part: Range, raws: Sequence[msgspec.Raw], account: Account) -> Understood:
-    """Rows by day; a day without rows is a day of zero. Runs in a thread: large answers take a while."""
-    of_day: dict[date, dict[str, tuple[Row, bytes]]] = {day: {} for day in part.days}
-    newest: dict[str, Row] = {}
-    for raw in raws:
-        row = insights.parse(raw)
-        if row.date_start not in of_day:
-            raise NoAnswer("unreadable")
-        if row.account_currency != account.currency:
-            raise CurrencyDiffers
-        of_day[row.date_start][row.ad_id] = (row, bytes(raw))
-        named = newest.get(row.ad_id)
-        if named is None or named.date_start < row.date_start:
-            newest[row.ad_id] = row
-    found = [_day(day, rows, account.currency) for day, rows in of_day.items()]
-    return Understood(found, [_as_catalogued(row, account) for _, row in sorted(newest.items())])
-
-
-def _day(day: date, rows: dict[str, tuple[Row, bytes]], currency: str) -> FetchedDay:
-    ordered = [rows[ad_id] for ad_id in sorted(rows)]
-    answer = b"[" + b",".join(raw for _, raw in ordered) + b"]"
-    return FetchedDay(
-        day,
-        None,
-        [_fact(row, currency) for row, _ in ordered],
-        answer.decode(),
-        hashlib.sha256(answer).digest(),
-    )
-
-
-def _fact(row: Row, currency: str) -> Fact:
-    try:
-        spend = to_minor(row.spend, currency)
-        value = to_minor(insights.first_of(row.action_values, insights.PURCHASES), currency)
-    except ValueError:
-        raise NoAnswer("unreadable") from None
-    return Fact(
-        row.ad_id,
-        spend,
-        row.impressions,
-        row.reach,
-        row.clicks,
-        row.inline_link_clicks,
-        row.count(insights.CONVERSATIONS),
-        row.count(insights.LEADS),
-        row.count(insights.PURCHASES),
-        value,
-    )
-
-
-def _as_catalogued(row: Row, account: Account) -> CatalogAd:
-    return CatalogAd(
-        id=row.ad_id,
-        name=row.ad_name,
-        status=None,
-        ad_set_id=row.adset_id,
-        ad_set_name=row.adset_name,
-        campaign_id=row.campaign_id,
-        campaign_name=row.campaign_name,
-        account_id=account.number,
-    )
 
 
 def _size(known: Sequence[DayState]) -> int | None:

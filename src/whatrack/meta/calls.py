@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from whatrack.meta.errors import NoAnswer
+from whatrack.meta.webhook import clean
 
 MAX_BYTES = 64 * 2**20
 
@@ -45,10 +46,19 @@ class Answer:
     trace: str | None = None
 
     def read(self, shape: type[T]) -> T:
-        """The body as this type; numbers in text are numbers. NoAnswer when it is something else."""
+        """The body as this type; numbers in text are numbers. NoAnswer when it is something else.
+
+        What is no JSON for a lone surrogate or NaN is read with U+FFFD or null there, so that one odd name stops nobody.
+        """
         try:
             return msgspec.json.decode(self.body, type=shape, strict=False)
-        except (msgspec.DecodeError, RecursionError):  # the error's text would quote the answer
+        except (msgspec.ValidationError, RecursionError):  # the error's text would quote the answer
+            raise NoAnswer("unreadable") from None
+        except msgspec.DecodeError:
+            pass
+        try:
+            return msgspec.json.decode(clean(self.body), type=shape, strict=False)
+        except (ValueError, RecursionError):
             raise NoAnswer("unreadable") from None
 
 

@@ -42,7 +42,7 @@ def account_key(account: str, *, insights: bool) -> str:
 
 def read_usage(headers: Mapping[str, str], account: str | None, *, insights: bool) -> list[Load]:
     """Every limit that the headers of an answer speak of; what cannot be read is passed over."""
-    found = [*_of_app(headers), *_of_use_cases(headers)]
+    found = [*_of_app(headers), *_of_use_cases(headers, account)]
     if account:
         key = account_key(account, insights=insights)
         score = _object(headers.get("x-ad-account-usage"))
@@ -61,8 +61,11 @@ def _of_app(headers: Mapping[str, str]) -> Iterator[Load]:
     yield Load(APP, max((_number(value) for value in used.values()), default=0.0))
 
 
-def _of_use_cases(headers: Mapping[str, str]) -> Iterator[Load]:
-    for account, cases in _object(headers.get("x-business-use-case-usage")).items():
+def _of_use_cases(headers: Mapping[str, str], asked: str | None) -> Iterator[Load]:
+    """The header names ad accounts, or their business: where the account that was asked is not named, all of it is its."""
+    of = _object(headers.get("x-business-use-case-usage"))
+    for named, cases in of.items():
+        account = named if asked is None or asked in of else asked
         for case in cases if isinstance(cases, list) else []:
             if isinstance(case, dict):
                 used = (_number(case.get(name)) for name in ("call_count", "total_cputime", "total_time"))

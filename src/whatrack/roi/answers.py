@@ -26,6 +26,7 @@ Note = Literal[
     "tax_off",        # nobody has said yet whether Meta's invoice has tax
     "partial",        # the period has days that are not over, or that Meta may still restate
     "refunds_by_sale",  # refunds stand on the day of their sale, as was asked, not on their own
+    "no_spend",       # Meta says that an account spent nothing on days on which people came from its ads: see Freshness
     "gaps",           # days that are over did not come whole: were not read since they ended, of an account that is on or has tickets
 ]  # fmt: skip
 
@@ -71,6 +72,7 @@ class Freshness(msgspec.Struct, frozen=True):
     """How current an account's spend is. fetched_at: when nothing of it was due any more; gaps: days of the period that are over
 
     and not whole, that is, not read since they ended. came: whether any day of the period was ever read, with delivery or without.
+    silent_days: those that came without a row though people (silent_people) came from the account's ads.
     """
 
     ad_account_id: str
@@ -79,6 +81,8 @@ class Freshness(msgspec.Struct, frozen=True):
     gaps: int
     reason: str | None
     came: bool
+    silent_days: int = 0
+    silent_people: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from whatrack.errors import bad_value
 from whatrack.roi.metrics import SORTS
+from whatrack.units import check_day
 
 Level = Literal["account", "campaign", "adset", "ad"]
 Basis = Literal["sale", "click"]
@@ -82,6 +83,8 @@ class Ask(msgspec.Struct, frozen=True):
 
 def check(ask: Ask) -> Ask:
     """The same ask; Refused (422) naming the field that cannot be."""
+    for name, day in (("since", ask.since), ("until", ask.until)):
+        check_day(day, name)
     if ask.until < ask.since:
         raise bad_value("until", "The period ends before it begins.")
     if ask.days > MAX_DAYS:

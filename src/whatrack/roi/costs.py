@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 from whatrack.db import Connection
 from whatrack.errors import NotFound, bad_value
 from whatrack.tenants import audit
-from whatrack.units import new_id
+from whatrack.units import check_day, new_id
 
 Kind = Literal["meta_tax", "fee", "product"]
 BRAZIL = Decimal("0.1215")  # of the invoice, since 2026-01-01
@@ -191,6 +191,9 @@ def check(cost: Cost, others: Sequence[Cost]) -> None:
         raise bad_value("fixed", "Meta's tax is a part of the invoice, without a fixed amount.")
     if cost.kind != "meta_tax" and cost.ad_account_id:
         raise bad_value("ad_account_id", "Only Meta's tax belongs to one account.")
+    for name, day in (("since", cost.since), ("until", cost.until)):
+        if day:
+            check_day(day, name)
     if cost.since and cost.until and cost.until < cost.since:
         raise bad_value("until", "The cost ends before it begins.")
     rivals = [

@@ -9,19 +9,21 @@ text that a spreadsheet would take for something else has a tab before it, which
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
+import msgspec
 import xlsxwriter
 from xlsxwriter.utility import xl_col_to_name
 
 from whatrack.roi import metrics
 from whatrack.roi.answers import Report, Row
-from whatrack.roi.metrics import FIELDS, RATIOS, Number
+from whatrack.roi.metrics import FIELDS, RATIOS, Amounts, Number
 from whatrack.units import minor_digits
 
 Language = Literal["pt", "en"]
+Told = Callable[[Amounts, str], dict[str, Number | None]]
 Words = Mapping[str, Mapping[str, str]]  # column → value → how a reader calls it
 TEXTS = (
     "kind", "id", "name", "status", "account_id", "account_name", "campaign_id", "campaign_name", "adset_id", "adset_name",
@@ -32,6 +34,7 @@ OF_ACCOUNT = ("account_currency", "account_spend")
 NUMBERS = (*FIELDS, *RATIOS)
 COUNTS = frozenset(name for name in FIELDS if name not in metrics.MONEY)
 RATIO = Decimal("0.000001")
+FINEST = Decimal("0.000001")  # of money that adds up
 BOM = "\ufeff"
 FORMULA = ("=", "+", "-", "@")
 TRUTH = ("true", "false", "verdadeiro", "falso")
@@ -51,9 +54,43 @@ def rounded(name: str, amount: Number | None, currency: str) -> Number | None:
     return Decimal(amount).quantize(places, ROUND_HALF_UP)
 
 
-def table(report: Report) -> list[dict[str, str | Number | None]]:
-    """Every line as columns: rows, special rows, totals."""
-    return [_line(row, report.currency) for row in (*report.rows, *report.special, report.totals)]
+def shown(amounts: Amounts, currency: str) -> dict[str, Number | None]:
+    """Every number as `rounded` tells it, each by itself: rows may sum to a cent more or less than totals."""
+    return {name: rounded(name, metrics.value(amounts, name), currency) for name in NUMBERS}
+
+
+def exact(amounts: Amounts, currency: str) -> dict[str, Number | None]:
+    """Every number, money that adds up (SUMMED) with all its places up to six: rows sum to totals, terms to their profit.
+
+    Such money has at least the currency's own places. A profit is that of its terms as they are told.
+    """
+    told = {name: _finest(amount) for name, amount in _derived(amounts).items()}
+    settled = msgspec.structs.replace(amounts, **told)
+    return shown(amounts, currency) | {
+        name: _places(metrics.value(settled, name), currency) for name in metrics.SUMMED
+    }
+
+
+def _derived(amounts: Amounts) -> dict[str, Decimal | None]:
+    return {"gross_spend": amounts.gross_spend, "product_cost": amounts.product_cost, "fees": amounts.fees}
+
+
+def _finest(amount: Decimal | None) -> Decimal | None:
+    return None if amount is None else amount.quantize(FINEST, ROUND_HALF_UP)
+
+
+def _places(amount: Number | None, currency: str) -> Decimal | None:
+    """The same amount, with the currency's places or as many more as it needs, up to six."""
+    if amount is None:
+        return None
+    found = Decimal(amount).quantize(FINEST, ROUND_HALF_UP)
+    whole = found.quantize(Decimal(1).scaleb(-minor_digits(currency)), ROUND_HALF_UP)
+    return whole if whole == found else found.normalize()
+
+
+def table(report: Report, numbers: Told = shown) -> list[dict[str, str | Number | None]]:
+    """Every line as columns: rows, special rows, totals. numbers: how they are told."""
+    return [_line(row, report.currency, numbers) for row in (*report.rows, *report.special, report.totals)]
 
 
 def as_csv(
@@ -76,7 +113,7 @@ def as_csv(
 
 
 def as_xlsx(report: Report, titles: Mapping[str, str] | None = None, words: Words | None = None) -> bytes:
-    """The workbook: one sheet, numbers as numbers, the titles and the first three columns kept in view."""
+    """The workbook: one sheet, numbers as numbers (exact, shown with two places), the titles and the first three columns kept in view."""
     stream = io.BytesIO()
     book = xlsxwriter.Workbook(
         stream, {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
@@ -86,7 +123,7 @@ def as_xlsx(report: Report, titles: Mapping[str, str] | None = None, words: Word
     formats = {name: book.add_format({"num_format": _format(name)}) for name in ("account_spend", *NUMBERS)}
     columns = (*TEXTS, *OF_ACCOUNT, *NUMBERS)
     sheet.write_row(0, 0, [(titles or {}).get(column, column) for column in columns], bold)
-    for place, line in enumerate(table(report), start=1):
+    for place, line in enumerate(table(report, exact), start=1):
         told = _told(line, words)
         for across, column in enumerate(columns):
             value = told[column]
@@ -117,12 +154,11 @@ def _format(name: str) -> str:
     return "0.00" if name.endswith("roas") or name == "frequency" else "0.0%"
 
 
-def _line(row: Row, currency: str) -> dict[str, str | Number | None]:
+def _line(row: Row, currency: str, numbers: Told) -> dict[str, str | Number | None]:
     texts = {name: getattr(row, name) for name in TEXTS if name != "currency"} | {"currency": currency}
     own = row.currency if row.kind != "total" or row.own_spend is not None else None
     spent = rounded("spend", row.own_spend, row.currency or currency)
-    numbers = {name: rounded(name, metrics.value(row.amounts, name), currency) for name in NUMBERS}
-    return {**texts, "account_currency": own, "account_spend": spent, **numbers}
+    return {**texts, "account_currency": own, "account_spend": spent, **numbers(row.amounts, currency)}
 
 
 def _cell(value: str | Number | None, language: Language) -> str:

@@ -1,7 +1,7 @@
 """Every number of the report: the quantities that add up, and the formulas over them. Pure; nothing is ever averaged.
 
-Money is Decimal, in units of the report's currency, whole cents per fact, so that sums agree to the cent; only what is
-grossed up for tax has more places, and is rounded where it is shown. A ratio without denominator is None, shown as "—".
+Money is Decimal, in units of the report's currency, whole cents per fact, so that sums agree to the cent. What costs make of it
+(DERIVED) has more places, adds up unrounded, and is rounded where it is shown. A ratio without denominator is None, shown as "—".
 Fractions are fractions: 0.12 is 12 %.
 """
 
@@ -228,6 +228,12 @@ MONEY = frozenset(
         "cost_per_meta_conversation", "cpm", "cpc", "cpc_all", "attributed_cpl", "attributed_cost_per_qualified", "attributed_cpa",
     }
 )  # fmt: skip
+# Money made of shares of other money, so not of whole cents.
+DERIVED = ("gross_spend", "product_cost", "fees", "profit")
+# Money that is the same in parts and in whole; the rest of it is money for each of something.
+SUMMED = frozenset(
+    {*DERIVED, "spend", "meta_purchase_value", "revenue", "refunds", "attributed_revenue", "net_revenue"}
+)
 # What adds up over rows and has tickets in it.
 ADDED = (
     *(name for name in FIELDS if name not in OF_META and name != "reach"), "net_revenue", "profit",

@@ -1,5 +1,6 @@
 """What rows are called, and what else they say beside their sums: parents, status, reach, and how fresh an account is."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, LiteralString
@@ -9,6 +10,7 @@ import msgspec
 from psycopg.rows import dict_row
 
 from whatrack.db import Connection
+from whatrack.roi import silent
 from whatrack.roi.answers import Freshness, Row
 from whatrack.roi.ask import LEVELS, Ask, Level, Within
 from whatrack.roi.metrics import NOTHING
@@ -174,7 +176,21 @@ async def freshness(conn: Connection, about: Scope, ask: Ask, now: datetime) -> 
         "now": now,
     }
     found = await (await conn.execute(FRESHNESS, values)).fetchall()
+    ids = [account.id for account in about.asked]
+    days, people = Counter[str](), Counter[str]()
+    for each in await silent.find(conn, about.organization_id, ids, ask.since, ask.until):
+        days[each.ad_account_id] += 1
+        people[each.ad_account_id] += each.people
     return [
-        Freshness(accounts[ref].ad_account_id, accounts[ref].name, whole_at, gaps, reason, came)
+        Freshness(
+            account := accounts[ref].ad_account_id,
+            accounts[ref].name,
+            whole_at,
+            gaps,
+            reason,
+            came,
+            days[account],
+            people[account],
+        )
         for ref, whole_at, reason, gaps, came in found
     ]

@@ -68,7 +68,13 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         previous=_total_row(about, earlier, {}) if earlier is not None else None,
         count=found.count,
         notes=_notes(
-            about, ask, now, missing, immature=since is not None, gaps=_has_gaps(about, ask, now, told, fresh)
+            about,
+            ask,
+            now,
+            missing,
+            immature=since is not None,
+            gaps=_has_gaps(about, ask, now, told, fresh),
+            no_spend=any(each.silent_days for each in fresh),
         ),
         freshness=fresh,
         break_even=break_even,
@@ -263,6 +269,7 @@ def _notes(
     *,
     immature: bool,
     gaps: bool,
+    no_spend: bool,
 ) -> frozenset[Note]:
     today = periods.day_in(now, about.home)
     said: dict[Note, bool] = {
@@ -274,6 +281,7 @@ def _notes(
         "tax_off": not about.tax_known,
         "partial": ask.until > today - PARTIAL,
         "gaps": gaps,
+        "no_spend": no_spend,
     }
     return frozenset(note for note, holds in said.items() if holds)
 

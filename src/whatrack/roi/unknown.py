@@ -24,7 +24,7 @@ UNION ALL SELECT 'ad', v FROM unnest(%(ad)s::text[]) AS v WHERE NOT EXISTS (SELE
     WHERE m.organization_id = %(organization)s AND m.meta_ad_id = v)
 """
 REMEDIES: dict[Field, str] = {
-    "account": "GET /api/v1/meta-ads/accounts lists them.",
+    "account": "GET /api/v1/meta-ads/ad-accounts lists them.",
     "profile": "GET /api/v1/meta-ads/connections lists them.",
     "campaign": "Leave it out, or take an id from rows of level=campaign.",
     "adset": "Leave it out, or take an id from rows of level=adset.",

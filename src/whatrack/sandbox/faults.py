@@ -4,7 +4,7 @@ A fault is taken by the first request that matches; `times` counts down (null: u
 instead (a token that expires, figures that are revised) is in `trouble.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -34,8 +34,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"count": 0},
     ),
     "usage": (
-        "The usage headers report this load; nothing is refused.",
-        {"percent": 80, "minutes": 0},
+        "The usage headers report this load, of this business rather than of the account where one is given; nothing is refused.",
+        {"percent": 80, "minutes": 0, "business": ""},
     ),
     "expired_versions": (
         "Marketing API versions that are gone answer 2635.",
@@ -48,6 +48,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "report": (
         "Asynchronous reports end this way, when asked about for the nth time.",
         {"ending": "Job Failed", "polls": 2},
+    ),
+    "odd_rows": (
+        "Rows of insights of this ad and day (empty: of any) have these values, and not those that are dropped.",
+        {"ad": "", "day": "", "values": {}, "drop": []},
     ),
     "batch_null": ("This part of a batch (from 0) is answered with null.", {"part": 0}),
     "ids_omit": ("?ids= leaves out what cannot be seen instead of refusing the call.", {}),
@@ -137,7 +141,14 @@ class Faults:
 
     def take(self, kind: str, target: Target) -> Mapping[str, Any] | None:
         """The settings (with the kind, so never empty) of a fault for this request, counted as taken; None without one."""
-        for fault in self._waiting:
+        return next(self._taken(kind, target), None)
+
+    def take_all(self, kind: str, target: Target) -> list[Mapping[str, Any]]:
+        """The settings of every fault for this request, each counted as taken."""
+        return list(self._taken(kind, target))
+
+    def _taken(self, kind: str, target: Target) -> Iterator[Mapping[str, Any]]:
+        for fault in list(self._waiting):
             if fault.kind == kind and fault.matches(target):
                 if fault.skip > 0:
                     fault.skip -= 1
@@ -147,8 +158,19 @@ class Faults:
                     fault.times -= 1
                     if fault.times <= 0:
                         self._waiting.remove(fault)
-                return {**fault.settings, "kind": kind}
-        return None
+                yield {**fault.settings, "kind": kind}
+
+
+def made_odd(faults: Faults, target: Target, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of insights as the faults want them."""
+    for odd in faults.take_all("odd_rows", target):
+        rows = [
+            {name: value for name, value in {**row, **odd["values"]}.items() if name not in odd["drop"]}
+            if odd["ad"] in ("", row.get("ad_id")) and odd["day"] in ("", row.get("date_start"))
+            else row
+            for row in rows
+        ]
+    return rows
 
 
 def refusal(faults: Faults, target: Target) -> GraphError | None:

@@ -15,7 +15,7 @@ from whatrack.sandbox import chance, faults, oauth, reports, usage, writes
 from whatrack.sandbox.access import Caller, account_of, find_token, identify, visible
 from whatrack.sandbox.edges import Entry, entries, entries_or_refuse
 from whatrack.sandbox.failures import GraphError, bad_parameter, missing_object, unknown_path
-from whatrack.sandbox.faults import Faults, Target
+from whatrack.sandbox.faults import Faults, Target, made_odd
 from whatrack.sandbox.fields import Wanted, as_text, parse_fields
 from whatrack.sandbox.nodes import Follow, render
 from whatrack.sandbox.paging import page_of
@@ -113,7 +113,9 @@ class Graph:
     def _body(self, call: Call, target: Target, load: Load, trace: str) -> Any:
         self._check_version(call, target)
         if settings := self.faults.take("usage", target):
-            load.hit = usage.Load(float(settings["percent"]), int(settings["minutes"]))
+            load.hit = usage.Load(
+                float(settings["percent"]), int(settings["minutes"]), business=str(settings["business"])
+            )
         if limit := faults.throttle(self.faults, target):
             load.hit = usage.Load(100, limit[1], limit[0].code)
             raise limit[0]
@@ -304,6 +306,7 @@ class Graph:
             case _:
                 raise missing_object(call.path[0])
         page = self._page(rows, call, target)
+        page["data"] = made_odd(self.faults, target, page["data"])
         if "summary" in call.params or "default_summary" in call.params:
             page["summary"] = reports.summary(rows)
         return page

@@ -123,7 +123,8 @@ def _no_json(settings: Mapping[str, Any]) -> Response:
 
 
 def _json(answer: Answer) -> Response:
-    body = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":"))
+    body = text.encode(errors="backslashreplace")  # a lone surrogate becomes the escape that JSON has for it
     return Response(body, answer.status, answer.headers, "application/json; charset=UTF-8")
 
 

@@ -13,11 +13,15 @@ CALLS_PER_PERCENT = 50
 
 @dataclass(frozen=True)
 class Load:
-    """What is reported. minutes: until calls are welcome again; code: of the limit that was hit."""
+    """What is reported. minutes: until calls are welcome again; code: of the limit that was hit.
+
+    business: the id that the use case is told of instead of the account's, and then the account's own headers are left out.
+    """
 
     percent: float
     minutes: int = 0
     code: int | None = None
+    business: str = ""
 
 
 _USE_CASES = {80001: "pages", 80002: "instagram", 80003: "custom_audience", 80014: "catalog_batch"}
@@ -38,7 +42,9 @@ def headers(load: Load, *, account_id: str | None, insights: bool) -> dict[str, 
         "estimated_time_to_regain_access": load.minutes,
         "ads_api_access_tier": TIER,
     }
-    found["x-business-use-case-usage"] = _json({account_id: [detail]})
+    found["x-business-use-case-usage"] = _json({load.business or account_id: [detail]})
+    if load.business:
+        return found
     score = {
         "acc_id_util_pct": load.percent,
         "reset_time_duration": load.minutes * 60,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from whatrack.board import events as board
 from whatrack.conversions import retry
 from whatrack.web.api.caller import Db, Member
-from whatrack.web.api.tickets import Limit, Moment, NoNul
+from whatrack.web.api.fields import Limit, Moment, NoNul
 from whatrack.web.problems import OF_CHANGE, OF_EVERY, OF_ONE
 
 router = APIRouter(prefix="/api/v1/conversion-events", tags=["conversions"], responses=OF_EVERY)

@@ -13,10 +13,10 @@ from whatrack.roi import report as reports
 from whatrack.roi import unknown
 from whatrack.roi.answers import Note, Row, RowKind
 from whatrack.roi.ask import MAX_LIMIT, MAX_OFFSET, Against, Ask, Basis, Level, Refunds, Status, Within
-from whatrack.roi.export import COUNTS, NUMBERS, rounded
-from whatrack.roi.metrics import value
+from whatrack.roi.export import COUNTS, NUMBERS, exact, rounded
+from whatrack.roi.metrics import DERIVED
 from whatrack.web.api.caller import Db, Member
-from whatrack.web.api.tickets import NoNul
+from whatrack.web.api.fields import Day, NoNul
 from whatrack.web.problems import OF_EVERY
 
 router = APIRouter(prefix="/api/v1/meta-ads", tags=["insights"], responses=OF_EVERY)
@@ -27,10 +27,10 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     level: Level
-    since: date = Field(
+    since: Day = Field(
         description="first day, of each account's zone for its rows and of the organization's in totals"
     )
-    until: date = Field(description="last day, included")
+    until: Day = Field(description="last day, included")
     basis: Basis = Field(
         "sale", description="sale: each thing on its own day; click: all by the day of the last click"
     )
@@ -65,16 +65,21 @@ class WithoutRate(BaseModel):
     refunds: Decimal
 
 
-_numbers: dict[str, Any] = {name: (int | None if name in COUNTS else Decimal | None, ...) for name in NUMBERS}
-Numbers = create_model(
-    "Numbers",
-    __doc__="Money as decimal strings in the report's currency; ratios as fractions (0.12 is 12 %); null where nothing divides, and where no day of the period came from Meta for the row's account.",
-    **_numbers,
-)
+_OF_COSTS = "what costs make of money: up to six places, so that in one zone rows and special rows sum to the totals within half a cent"
+_SAID = dict.fromkeys(DERIVED, _OF_COSTS) | {"profit": f"{_OF_COSTS}; exactly that of its terms"}
+_numbers: dict[str, Any] = {
+    name: (int | None if name in COUNTS else Decimal | None, Field(description=_SAID.get(name)))
+    for name in NUMBERS
+}
+Numbers = create_model("Numbers", **_numbers)
 
 
 class InsightRow(Numbers):
-    """One line. kind: the level, or organic, post, unidentified, unconnected, total. id: Meta's, "act_…" for an account."""
+    """One line. kind: the level, or organic, post, unidentified, unconnected, total. id: Meta's, "act_…" for an account.
+
+    Money: decimal strings in the report's currency, with its places; gross_spend, product_cost, fees and profit with up to six.
+    Ratios: fractions (0.12 is 12 %). null: nothing divides, or no day of the period came from Meta for the row's account.
+    """
 
     kind: RowKind
     id: str
@@ -98,12 +103,17 @@ class InsightRow(Numbers):
 
 
 class AccountFreshness(BaseModel):
-    """When an account's spend was last whole, and how many of the period's days are over and were not read since."""
+    """When an account's spend was last whole, and how many of the period's days are over and were not read since.
+
+    silent_days: came, and Meta says that nothing was spent, while people (silent_people) came from the account's ads.
+    """
 
     ad_account_id: str
     name: str
     fetched_at: datetime | None
     gaps: int
+    silent_days: int
+    silent_people: int
     reason: str | None
 
 
@@ -189,7 +199,7 @@ def _row(row: Row, currency: str) -> dict[str, Any]:
     )  # fmt: skip
     return {
         **{name: getattr(row, name) for name in texts},
-        **{name: rounded(name, value(row.amounts, name), currency) for name in NUMBERS},
+        **exact(row.amounts, currency),
         "account_currency": row.currency,
         "timezone": row.zone,
         "account_spend": row.own_spend,

@@ -28,9 +28,10 @@ class Wish(BaseModel):
 
 
 class AccountSync(BaseModel):
-    """An ad account. Days are of its zone; due: to be fetched now; missing: never fetched yet;
+    """An ad account. Days are of its zone; due: to be fetched now; missing: never fetched yet; early: over, and last fetched while
 
-    early: over, and last fetched while they lasted.
+    they lasted; aside: came with a row that cannot be read, to be tried again later while the others go on. message: what Meta
+    said, or which row or profile it is about.
     """
 
     account_id: UUID
@@ -45,6 +46,7 @@ class AccountSync(BaseModel):
     due: int
     missing: int
     early: int
+    aside: int
     fetched_at: datetime | None
     whole_at: datetime | None
     next_at: datetime | None
@@ -64,24 +66,32 @@ class Sync(BaseModel):
 
 
 class Begun(BaseModel):
-    """What becomes of a wish. recent: wished for within a minute, and so left alone."""
+    """What becomes of a wish. asked: accounts fetched at once because of it; under_way: being fetched, or about to be; throttled:
+
+    Meta wants us to wait; recent: wished for within a minute for as many days, and so left alone. added_days: account-days that are
+    due because of it and were not before, those of accounts under way and throttled ones included.
+    """
 
     asked: int
     under_way: int
     throttled: int
     recent: int
+    added_days: int
     progress: Sync
 
 
 @router.post("", status_code=202, response_model=Begun, responses={**OF_ONE, **OF_CHANGE, **TOO_SOON})
 async def begin_sync(db: Db, poke: ThePoke, who: Member, wish: Wish | None = None) -> dict[str, Any]:
-    """Fetch the last days now. Asking twice fetches once; 429 `sync_too_soon` when all was asked for within a minute."""
+    """Fetch the last days now. Asking twice fetches once, asking for more days adds them to what is under way.
+
+    429 `sync_too_soon` when as much was asked for of every account within a minute.
+    """
     wish = wish or Wish()
     async with db.tenant(who.organization_id) as conn:
         asked = await wishes.ask(conn, who, wish.account, wish.days)
         found = await progress.progress(conn, who.organization_id)
     poke(SPEND)
-    told = {name: getattr(asked, name) for name in ("asked", "under_way", "throttled", "recent")}
+    told = {name: getattr(asked, name) for name in wishes.Asked.__struct_fields__}
     return {**told, "progress": sync(found)}
 
 

@@ -1,13 +1,13 @@
 """/api/v1/tickets: list, open by hand, read, move, and the story of one."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from whatrack import flow
 from whatrack.board import events, timeline
@@ -19,29 +19,10 @@ from whatrack.tickets.moves import Change
 from whatrack.tickets.stages import Stage, all_stages, find_stage
 from whatrack.units import parse_currency, parse_money
 from whatrack.web.api.caller import Db, Member
+from whatrack.web.api.fields import Limit, Moment, NoNul, Phone
 from whatrack.web.problems import OF_CHANGE, OF_EVERY, OF_ONE
 
 router = APIRouter(prefix="/api/v1/tickets", tags=["tickets"], responses=OF_EVERY)
-PHONE_DIGITS = range(7, 16)  # country code included; E.164 has at most 15
-
-
-def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("this moment lies outside the years 1 to 9999 in UTC") from None
-
-
-def _phone(text: str) -> str:
-    if sum(char.isdigit() for char in text) not in PHONE_DIGITS:
-        raise ValueError("write the phone with its country code, such as 5511987654321")
-    return text
-
-
-NoNul = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=500)]
-Limit = Annotated[int, Field(ge=1, le=200)]
-Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
-Phone = Annotated[str, Field(max_length=40, pattern=r"^\+?[0-9 ().-]+$"), AfterValidator(_phone)]
 
 
 class Filters(BaseModel):

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,10 +17,12 @@ from whatrack.connections.ad_accounts import Search
 from whatrack.db import Connection
 from whatrack.errors import Refused
 from whatrack.roi import rates
+from whatrack.roi.rates import Place
 from whatrack.tenants import organizations
 from whatrack.tenants.access import Access
+from whatrack.units import FIRST_DAY, LAST_DAY
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import i18n, roi_page, values
+from whatrack.web.pages import i18n, render, roi_page, values
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.places import CURRENCIES, currencies
@@ -30,7 +32,7 @@ from whatrack.web.pages.words import said
 
 router = APIRouter(prefix="/settings/rates")
 HERE = "/settings/rates"
-SHOWN_DAYS = 120
+SHOWN = 100  # rates of a page
 MOST_LINES = 5000
 SHEET_BYTES = 500_000
 DAYS = ("%Y-%m-%d", "%d/%m/%Y", "%d/%m/%y")
@@ -42,7 +44,7 @@ class Unreadable(Exception):
 
 @router.get("")
 async def show(request: Request, db: Db, who: Member) -> Response:
-    """The rates of the last months, and the forms."""
+    """Every rate there is, a page of them, and the forms."""
     return await _show(request, db, who, Form(), 200)
 
 
@@ -77,7 +79,7 @@ async def import_sheet(request: Request, db: Db, who: Admin) -> Response:
     """Many rates from a CSV: a day, a currency and a rate in each line."""
     async with request.form() as sent:  # read before, when the visitor was looked up
         sheet = sent.get("sheet")
-        text = _text(await sheet.read(SHEET_BYTES + 1)) if isinstance(sheet, UploadFile) else ""
+        text = _decoded(await sheet.read(SHEET_BYTES + 1)) if isinstance(sheet, UploadFile) else ""
         text = text or str(sent.get("lines", ""))
         carry = "carry" in sent
     form = Form(lines=text if len(text) < 20_000 else "")
@@ -107,41 +109,77 @@ async def import_sheet(request: Request, db: Db, who: Admin) -> Response:
 
 @router.post("/remove")
 async def remove(request: Request, db: Db, who: Admin) -> Response:
-    """Forget one rate."""
+    """Forget one rate, and its repetitions on the days after it."""
     form = await sent_form(request)
     currency, into = form.choice("currency", CURRENCIES), form.choice("into", CURRENCIES)
-    day = form.parsed("day", values.day)
+    day = _iso(form.text("day"))
+    done = 0
     if form.ok and day:
         async with db.tenant(who.organization_id) as conn:
-            await rates.remove(conn, who.organization_id, currency, into, [day], actor=who.actor)
-    return see(request, HERE, _("Cotação removida.") if form.ok else "")
+            done = await rates.remove(conn, who.organization_id, currency, into, [day], actor=who.actor)
+    place = _place(form.values.get("after", ""))
+    return see(request, _address(place) if place else HERE, _removed(done))
+
+
+def _removed(done: int) -> str:
+    if done < 2:
+        return _("Cotação removida.") if done else ""
+    return ngettext(
+        "Cotação removida, e a repetição dela em %(num)s dia seguinte.",
+        "Cotação removida, e as repetições dela em %(num)s dias seguintes.",
+        done - 1,
+    )
 
 
 def read_sheet(text: str) -> Mapping[str, dict[date, Decimal]]:
     """Currency → day → rate, from lines such as `24/11/2026;USD;5,4321`. A head is skipped; Unreadable names the line.
 
-    Parted by ; or tab, or by a comma where none is in the figures; days as 2026-11-24 or 24/11/2026.
+    Parted by ; or tab, or by a comma where none is in the figures; days as 2026-11-24 or 24/11/2026. A day may come twice with
+    one rate, not with two.
     """
-    lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+    found: dict[str, dict[date, Decimal]] = {}
+    places: dict[tuple[str, date], int] = {}
+    for place, day, currency, rate in _lines(text):
+        known = found.setdefault(currency, {}).setdefault(day, rate)
+        first = places.setdefault((currency, day), place)
+        if known != rate:
+            raise Unreadable(
+                _(
+                    "Linhas %(first)s e %(line)s: duas cotações diferentes de %(currency)s no dia %(day)s.",
+                    first=first,
+                    line=place,
+                    currency=currency,
+                    day=render.day(day),
+                )
+            )
+    if not found:
+        raise Unreadable(_("Não há nenhuma cotação nestas linhas."))
+    return found
+
+
+def _lines(text: str) -> Iterator[tuple[int, date, str, Decimal]]:
+    """(number of the line, day, currency, rate) of each line but a head and empty ones."""
+    every = enumerate(text.lstrip("\ufeff").splitlines(), 1)
+    lines = [(place, line) for place, line in every if line.strip()]
     if not lines:
         raise Unreadable(_("Escolha um arquivo, ou cole as linhas."))
     if len(lines) > MOST_LINES:
         raise Unreadable(_("São no máximo %(most)s linhas de uma vez.", most=MOST_LINES))
-    part = next((each for each in ";\t" if each in lines[-1]), ",")
-    found: dict[str, dict[date, Decimal]] = {}
-    for place, cells in enumerate(csv.reader(io.StringIO("\n".join(lines)), delimiter=part), 1):
+    part = next((each for each in ";\t" if each in lines[-1][1]), ",")
+    reader = csv.reader(io.StringIO("\n".join(line for _place, line in lines)), delimiter=part)
+    for cells in reader:
+        place = lines[reader.line_num - 1][0]
         plain = [cell.strip() for cell in cells]
         day = _day(plain[0]) if plain else None
-        if day is None and place == 1:
+        if day is None and reader.line_num == 1:
             continue  # the head
         if day is None or len(plain) != 3 or plain[1].upper() not in CURRENCIES:
             raise Unreadable(
                 _("Linha %(line)s: escreva dia; moeda; cotação, como 24/11/2026;USD;5,4321.", line=place)
             )
-        found.setdefault(plain[1].upper(), {})[day] = _rate(plain[2], place)
-    if not found:
-        raise Unreadable(_("Não há nenhuma cotação nestas linhas."))
-    return found
+        if not FIRST_DAY <= day <= LAST_DAY:
+            raise Unreadable(_("Linha %(line)s: %(why)s", line=place, why=values.out_of_bounds()))
+        yield place, day, plain[1].upper(), _rate(plain[2], place)
 
 
 def _rate(text: str, place: int) -> Decimal:
@@ -167,7 +205,7 @@ def _day(text: str) -> date | None:
     return None
 
 
-def _text(sheet: bytes) -> str:
+def _decoded(sheet: bytes) -> str:
     """A sheet's text: UTF-8, or as Excel in Brazil saves it."""
     if len(sheet) > SHEET_BYTES:
         return ""
@@ -185,37 +223,61 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 async def _show(request: Request, db: Db, who: Access, form: Form, status: int) -> Response:
+    after = _place(request.query_params.get("after", ""))
     async with db.tenant(who.organization_id) as conn:
-        context = await _known(conn, who)
+        context = await _known(conn, who, after)
     return page(request, "rates.html", status=status, form=form, **context)
 
 
-async def _known(conn: Connection, who: Access) -> dict[str, Any]:
+async def _known(conn: Connection, who: Access, after: Place | None) -> dict[str, Any]:
     own = await organizations.by_id(conn, who.organization_id)
     accounts = await ad_accounts.page(conn, who.organization_id, Search(limit=1000))
     _now, today = await roi_page.today(conn)
-    since = today - timedelta(days=SHOWN_DAYS)
-    found = await rates.listed(conn, who.organization_id, since, today)
+    found = await rates.listed(conn, who.organization_id, after, limit=SHOWN + 1)
     foreign = sorted({each.currency for each in accounts} - {own.base_currency})
+    last = await rates.last(conn, who.organization_id, foreign, own.base_currency, today)
     return {
-        "rates": found[:200],
-        "pairs": [
-            Pair(
-                code,
-                next(
-                    (
-                        each
-                        for each in found
-                        if each.currency == code and each.into_currency == own.base_currency
-                    ),
-                    None,
-                ),
-            )
-            for code in foreign
-        ],
+        "rates": [(each, _odd(each.day, today)) for each in found[:SHOWN]],
+        "after": _text(after) if after else "",
+        "older": _address(_place_of(found[SHOWN - 1])) if len(found) > SHOWN else "",
+        "pairs": [Pair(code, last.get(code)) for code in foreign],
         "base": own.base_currency,
         "currencies": [(code, name) for code, name in currencies("USD") if code != own.base_currency],
         "today": today,
         "may_change": who.role in ("owner", "admin"),
         "example": "24/11/2026;USD;5,4321" if i18n.language.get() == "pt_BR" else "2026-11-24;USD;5.4321",
     }
+
+
+def _odd(day: date, today: date) -> str:
+    """What is odd about a day: likely mistyped; '' for any other. A rate may be carried some days ahead."""
+    if day > today + timedelta(days=rates.CARRY_DAYS):
+        return _("no futuro: confira o dia")
+    return _("dia fora dos limites: remova") if day < FIRST_DAY else ""
+
+
+def _place_of(rate: rates.Rate) -> Place:
+    return Place(rate.day, rate.currency, rate.into_currency)
+
+
+def _text(place: Place) -> str:
+    return f"{place.day}.{place.currency}.{place.into_currency}"
+
+
+def _address(place: Place) -> str:
+    return f"{HERE}?after={_text(place)}"
+
+
+def _place(text: str) -> Place | None:
+    """Where a page begins, as an address says; None for what no page ever said."""
+    day, currency, into = [*text.split("."), "", ""][:3]
+    found = _iso(day)
+    return Place(found, currency, into) if found and currency in CURRENCIES and into in CURRENCIES else None
+
+
+def _iso(text: str) -> date | None:
+    """A day as a page wrote it: also one that could not be entered today."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -16,6 +16,7 @@ from whatrack.web.pages.render import by_htmx, page, see
 from whatrack.web.pages.roi_columns import COLUMNS, PRESETS, USUAL
 from whatrack.web.pages.roi_filters import HERE, Filters
 from whatrack.web.pages.visitor import Member, SignedIn
+from whatrack.web.state import TheSettings
 
 router = APIRouter(prefix="/roi")
 
@@ -28,7 +29,7 @@ def filters_of(request: Request) -> Filters:
 
 
 @router.get("")
-async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Response:
+async def show(request: Request, db: Db, who: Member, visitor: SignedIn, settings: TheSettings) -> Response:
     """The report as its address asks for it."""
     filters = filters_of(request)
     async with db.reading(who.organization_id) as conn:
@@ -47,10 +48,12 @@ async def show(request: Request, db: Db, who: Member, visitor: SignedIn) -> Resp
         here=filters.to(HERE, offset=filters.offset),
         chips=roi_chips.chips(names_of, filters, HERE),
         asks_tax=context["report"].asks_tax and who.role in ("owner", "admin"),
-        blank=roi_state.blank(context, fetching, unknown),
+        blank=roi_state.blank(context, fetching, settings.insights_days, unknown),
         unknown=unknown,
         sync=fetching,
         why=roi_state.why,
+        outlook=roi_state.outlook,
+        of_profiles=roi_state.OF_PROFILES,
         back=filters.to(HERE, offset=filters.offset),
         may_sync=who.role != "viewer",
         may_share=who.role != "viewer",

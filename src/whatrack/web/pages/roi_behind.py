@@ -21,7 +21,7 @@ from whatrack.roi.report import Behind, Report, Row, RowKind
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import roi_figures as figures
-from whatrack.web.pages import roi_page
+from whatrack.web.pages import roi_page, roi_unknown
 from whatrack.web.pages.i18n import _, marked
 from whatrack.web.pages.render import page
 from whatrack.web.pages.roi import filters_of
@@ -76,6 +76,7 @@ async def tickets_behind(
         request,
         "roi_tickets.html",
         **roi_page.places(filters, "/roi/tickets", ask),
+        unknown=roi_unknown.of_days(request, filters, ask, "/roi/tickets", metric=metric, row=row),
         kept={"metric": metric, "row": row},
         home=(filters.to(HERE), _("Voltar ao relatório")),
         title=_(TICKETS[metric]),
@@ -154,6 +155,9 @@ async def number(request: Request, db: Db, who: Member, metric: str = "", row: s
         request,
         "roi_number.html",
         **roi_page.places(filters, "/roi/number", filters.ask(today)),
+        unknown=roi_unknown.of_days(
+            request, filters, filters.ask(today), "/roi/number", metric=metric, row=row
+        ),
         metric=metric,
         row=row,
         column=column,

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from whatrack.roi.metrics import DERIVED
 from whatrack.web.pages.i18n import _, marked
 
 Kind = Literal["money", "count", "ratio", "percent", "number"]
@@ -43,6 +44,13 @@ class Column(msgspec.Struct, frozen=True):
     def meaning(self) -> str:
         """Its formula in words."""
         return _(self.formula)
+
+    @property
+    def rounding(self) -> str:
+        """What to expect of its sums, where it is not of whole cents; else ''."""
+        if self.name not in DERIVED:
+            return ""
+        return _("Arredondado só no fim: as linhas somadas podem diferir do total em alguns centavos.")
 
     @property
     def from_where(self) -> str:

@@ -1,5 +1,6 @@
 """Which account-days came from Meta, when and by whose token, and why some did not; the button that asks for fresh ones."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -8,17 +9,19 @@ from fastapi.responses import Response
 from whatrack.connections import ad_accounts
 from whatrack.errors import Refused
 from whatrack.insights import progress, wishes
+from whatrack.roi import silent as silences
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
-from whatrack.web.pages import roi_page
+from whatrack.web.pages import roi_page, roi_unknown
 from whatrack.web.pages.forms import Form, sent_form
 from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import page, see
 from whatrack.web.pages.roi import filters_of
 from whatrack.web.pages.roi_filters import HERE
-from whatrack.web.pages.roi_state import REMEDIES, syncing, why
+from whatrack.web.pages.roi_state import OF_PROFILES, all_off, syncing, why
 from whatrack.web.pages.visitor import Agent, Member
 from whatrack.web.pages.words import said
+from whatrack.web.state import TheSettings
 
 router = APIRouter(prefix="/roi")
 
@@ -26,22 +29,26 @@ Sent = Annotated[Form, Depends(sent_form)]
 
 
 @router.get("/days")
-async def days(request: Request, db: Db, who: Member) -> Response:
+async def days(request: Request, db: Db, who: Member, settings: TheSettings) -> Response:
     """Every account: how far it is."""
     filters = filters_of(request)
     async with db.tenant(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         found = await progress.progress(conn, who.organization_id)
         known = await roi_page.options(conn, who.organization_id)
+        ask = filters.ask(today)
+        silent = await silences.find(conn, who.organization_id, None, ask.since, ask.until)
     return page(
         request,
         "roi_days.html",
-        **roi_page.places(filters, "/roi/days", filters.ask(today)) | {"with_basis": False},
+        **roi_page.places(filters, "/roi/days", ask) | {"with_basis": False},
         progress=found,
+        silent=Counter(each.ad_account_id for each in silent),
         sync=syncing(found),
         back=filters.to("/roi/days"),
         why=why,
-        remedies=REMEDIES,
+        of_profiles=OF_PROFILES,
+        all_off=all_off(settings.insights_days),
         now=now,
         known=known,
         may_sync=who.role != "viewer",
@@ -57,13 +64,16 @@ async def account(request: Request, db: Db, who: Member, account_id: str) -> Res
         ask = filters.ask(today)
         known = await ad_accounts.one(conn, who.organization_id, account_id)
         found = await progress.account_days(conn, who.organization_id, known.id, ask.since, ask.until)
+        silent = await silences.find(conn, who.organization_id, [known.id], ask.since, ask.until)
     path = f"/roi/days/{known.ad_account_id}"
     return page(
         request,
         "roi_account_days.html",
         **roi_page.places(filters, path, ask) | {"with_basis": False},
+        unknown=roi_unknown.of_days(request, filters, ask, path),
         account=known,
         days=found,
+        people={each.day: each.people for each in silent},
         why=why,
         now=now,
     )
@@ -97,6 +107,8 @@ async def ask(request: Request, db: Db, who: Agent, form: Sent) -> Response:
         told = ngettext("Buscando %(num)s conta na Meta.", "Buscando %(num)s contas na Meta.", done.asked)
     elif done.throttled:
         told = _("A Meta pediu para esperar: buscamos assim que ela deixar.")
+    elif done.added_days:
+        told = ngettext("Já estamos buscando, agora com mais %(num)s dia.", "Já estamos buscando, agora com mais %(num)s dias.", done.added_days)  # fmt: skip
     else:
         told = _("Já estamos buscando.")
     return see(request, back, told)

@@ -77,13 +77,16 @@ async def as_xlsx(request: Request, db: Db, who: Member) -> Response:
 
 
 async def _whole(request: Request, db: Database, who: Access) -> Report:
-    """The report with the rows of every page, special rows named in the reader's words."""
+    """The report with the rows of every page, special rows named in the reader's words.
+
+    Refused (422) where it would be other than the address asks for: a file has nowhere to say so.
+    """
     filters = filters_of(request)
     async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0, limit=MAX_LIMIT, compare=False)
         gone = await roi_unknown.of(conn, who.organization_id, request, filters, ask, HERE)
-        if gone and gone.is_all:
+        if gone and (gone.is_all or gone.is_other):
             raise Refused("unknown_filter", gone.text, status=422)
         found = await reports.report(conn, who.organization_id, ask, now)
         rows, part = list(found.rows), found

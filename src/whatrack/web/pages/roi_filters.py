@@ -8,9 +8,11 @@ from uuid import UUID
 
 import msgspec
 
+from whatrack.errors import Refused
 from whatrack.roi.ask import MAX_OFFSET, REFUNDS, Ask, Basis, Level, Refunds, Status, Within
 from whatrack.roi.ask import STATUSES as ROW_STATUSES
 from whatrack.roi.metrics import SORTS
+from whatrack.units import parse_day
 from whatrack.web.pages.i18n import _, marked
 
 HERE = "/roi"
@@ -180,6 +182,11 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
             return today - timedelta(days=29), today
         return _preset(self.period, today)
 
+    def too_long(self, until: date) -> bool:
+        """Whether the address asks for more days than a report has: its last ones are shown. until: the last of these."""
+        since, end = _day(self.since), _day(self.until) or until
+        return self.period == CUSTOM and since is not None and abs((end - since).days) >= MOST_DAYS
+
     @property
     def period_name(self) -> str:
         """The period as its menu calls it."""
@@ -245,7 +252,6 @@ def _is_uuid(text: str) -> bool:
 
 def _day(text: str) -> date | None:
     try:
-        found = date.fromisoformat(text)
-    except ValueError:
+        return parse_day(text, "")
+    except Refused:
         return None
-    return found if 2005 <= found.year <= 2100 else None

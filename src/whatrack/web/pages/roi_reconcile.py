@@ -23,6 +23,7 @@ from whatrack.web.pages.roi_behind import SHOWN, tickets_of
 from whatrack.web.pages.roi_filters import Filters
 from whatrack.web.pages.roi_page import Empty
 from whatrack.web.pages.visitor import Member
+from whatrack.web.state import TheSettings
 
 router = APIRouter(prefix="/roi")
 HERE = "/roi/reconciliation"
@@ -61,7 +62,7 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 @router.get("/reconciliation")
-async def show(request: Request, db: Db, who: Member) -> Response:
+async def show(request: Request, db: Db, who: Member, settings: TheSettings) -> Response:
     """Leads and sales, each from our count down to Meta's."""
     filters = filters_of(request)
     async with db.reading(who.organization_id) as conn:
@@ -69,7 +70,7 @@ async def show(request: Request, db: Db, who: Member) -> Response:
         ask = filters.ask(today, offset=0)
         found = await reconcile.reconcile(conn, who.organization_id, ask, now)
         unknown = await roi_unknown.of(conn, who.organization_id, request, filters, ask, HERE)
-        blank = await _blank(conn, who.organization_id, filters, found)
+        blank = await _blank(conn, who.organization_id, filters, found, settings.insights_days)
     sides = [
         _side("sales", found.purchases, filters, with_value=True),
         _side("leads", found.leads, filters, with_value=False),
@@ -79,13 +80,15 @@ async def show(request: Request, db: Db, who: Member) -> Response:
 
 
 async def _blank(
-    conn: Connection, organization_id: UUID, filters: Filters, found: Reconciliation
+    conn: Connection, organization_id: UUID, filters: Filters, found: Reconciliation, depth: int
 ) -> Empty | None:
     """Why there is nothing to compare, and what to do next; None when there is something."""
     if any(side.ours or side.meta or any(line.count for line in side.lines) for side in (found.purchases, found.leads)):  # fmt: skip
         return None
     known = await roi_page.options(conn, organization_id)
-    missing = roi_state.unready(known, roi_state.syncing(await progress.progress(conn, organization_id)))
+    missing = roi_state.unready(
+        known, roi_state.syncing(await progress.progress(conn, organization_id)), depth
+    )
     if missing:
         return missing
     if not any(each.pixel_id for each in known["accounts"] if each.is_active):
@@ -148,6 +151,7 @@ async def behind(request: Request, db: Db, who: Member, side: str = "", cause: s
         cause=_cause(whole, side, filters),
         of=_(title),
         title=_("Valor") if in_money else _("Quantidade"),
+        unknown=roi_unknown.of_days(request, filters, ask, BEHIND, side=side, cause=cause),
         kept={"side": side, "cause": cause},
         home=(filters.to(HERE), _("Voltar à conciliação")),
         whole=whole,

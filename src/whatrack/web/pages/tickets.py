@@ -21,6 +21,7 @@ from whatrack.db import Connection
 from whatrack.errors import Refused
 from whatrack.tenants.access import Access
 from whatrack.tickets import stages
+from whatrack.units import FIRST_DAY
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import i18n, values
 from whatrack.web.pages.forms import Form, sent_form
@@ -65,6 +66,17 @@ class Filters(msgspec.Struct, frozen=True):
     def any(self) -> bool:
         """Whether anything narrows the tickets down."""
         return any(getattr(self, name) for name in self.__struct_fields__ if name not in ("view", "cursor"))
+
+    @property
+    def wrong_days(self) -> str:
+        """Why days of the address filter nothing; '' where they are read."""
+        for text in (self.since, self.until):
+            try:
+                values.day(text or FIRST_DAY.isoformat())
+            except Refused as error:
+                told = _("Sem este filtro: %(typed)s não é um dia daqui.", typed=text[:20])
+                return f"{told} {error.detail}"
+        return ""
 
     @property
     def more_than_search(self) -> bool:

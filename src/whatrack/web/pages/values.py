@@ -10,6 +10,7 @@ from babel.dates import format_date
 from babel.numbers import NumberFormatError, format_decimal, get_currency_symbol, parse_decimal
 
 from whatrack.errors import Refused, bad_value
+from whatrack.units import DAY_OUT_OF_BOUNDS, FIRST_DAY, LAST_DAY, parse_day
 from whatrack.web.pages import i18n
 from whatrack.web.pages.i18n import _
 
@@ -111,11 +112,18 @@ def person(text: str) -> UUID:
 
 
 def day(text: str) -> date:
-    """A date from a date field."""
+    """A date from a date field, within the bounds of every day here."""
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise _unreadable(_("Escolha uma data.")) from None
+        return parse_day(text, "")
+    except Refused as error:
+        is_far = error.code == DAY_OUT_OF_BOUNDS
+        raise _unreadable(out_of_bounds() if is_far else _("Escolha uma data.")) from None
+
+
+def out_of_bounds() -> str:
+    """Which days there are, for who wrote another."""
+    first, last = (format_date(each, locale=i18n.language.get()) for each in (FIRST_DAY, LAST_DAY))
+    return _("A data precisa estar entre %(first)s e %(last)s.", first=first, last=last)
 
 
 def moment_of(chosen: date, *, earliest: datetime, now: datetime) -> datetime:

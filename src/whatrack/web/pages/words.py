@@ -85,6 +85,8 @@ REFUSALS = {
     ),
     "too_many_links": marked("Já há links demais. Revogue um antes de criar outro."),
     "cost_overlaps": marked("Outra regra já vale em alguns destes dias. Antes, dê um fim a ela."),
+    "day_out_of_bounds": marked("A data precisa estar entre 01/01/2000 e 31/12/9998."),
+    "day_unreadable": marked("Escolha uma data."),
     "account_inactive": marked("Nenhuma conta de anúncio está ligada. Ligue uma em Meta Ads."),
     "sync_too_soon": marked("Alguém acabou de pedir: espere um minuto."),
     "wrong_password": marked("Esta não é a sua senha atual."),
