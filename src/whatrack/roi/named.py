@@ -56,7 +56,8 @@ FRESHNESS: LiteralString = """
 SELECT a.ref, s.whole_at, s.reason, (
     SELECT count(*) FROM insight_days d CROSS JOIN LATERAL (SELECT (d.day + 1)::timestamp AT TIME ZONE z.zone AS at) AS ended
     WHERE d.organization_id = a.organization_id AND d.account_id = a.id AND d.due_at IS NOT NULL
-    AND d.day BETWEEN %(since)s AND %(until)s AND ended.at <= %(now)s AND (d.fetched_at IS NULL OR d.fetched_at < ended.at)
+    AND d.day BETWEEN %(since)s AND %(until)s AND (d.fetched_at IS NULL OR d.fetched_at < d.day + 2) -- no zone's day ends later
+    AND ended.at <= %(now)s AND (d.fetched_at IS NULL OR d.fetched_at < ended.at)
     ) AS gaps, EXISTS (
     SELECT FROM insight_days d WHERE d.organization_id = a.organization_id AND d.account_id = a.id
     AND d.fetched_at IS NOT NULL AND d.day BETWEEN %(since)s AND %(until)s) AS came
