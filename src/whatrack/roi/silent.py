@@ -1,7 +1,7 @@
 """Days of which Meta says that an account spent nothing, while people came from its ads: a zero that nobody should take for granted.
 
 A day counts once it was read whole after it had ended. The people are those whose last touch lies on it, as of when tickets were
-last followed. Only account-days without rows are read (insight_days_empty), and tickets only on those with people near them.
+last followed. Read are account-days without rows (insight_days_empty), and the tickets of those alone (roi_tickets_account).
 """
 
 from collections.abc import Sequence
@@ -15,24 +15,26 @@ from whatrack import db as database
 from whatrack.db import Connection
 from whatrack.roi import periods
 
+# Accounts without anybody near the period are left out first: one look each, however many days they did not deliver. A day of any
+# zone lies within a day of the same one of UTC.
 EMPTY: LiteralString = """
+WITH a AS MATERIALIZED (
+    SELECT id, ref, ad_account_id, timezone_name FROM meta_ad_accounts a
+    WHERE organization_id = %(organization)s AND (%(accounts)s::uuid[] IS NULL OR id = ANY(%(accounts)s))
+    AND EXISTS (SELECT FROM roi_tickets f WHERE f.organization_id = %(organization)s AND f.account_ref = a.ref AND f.is_lead
+        AND f.touched_at >= (%(since)s::date - 1)::timestamp AT TIME ZONE 'UTC'
+        AND f.touched_at < (%(until)s::date + 2)::timestamp AT TIME ZONE 'UTC'))
 SELECT a.ref, a.ad_account_id, a.timezone_name, d.day, d.fetched_at
-FROM insight_days d JOIN meta_ad_accounts a ON a.organization_id = d.organization_id AND a.id = d.account_id
-WHERE d.organization_id = %(organization)s AND (%(accounts)s::uuid[] IS NULL OR d.account_id = ANY(%(accounts)s))
-AND d.day BETWEEN %(since)s AND %(until)s AND d.rows = 0 AND d.fetched_at IS NOT NULL
+FROM a JOIN insight_days d ON d.organization_id = %(organization)s AND d.account_id = a.id
+WHERE d.day BETWEEN %(since)s AND %(until)s AND d.rows = 0 AND d.fetched_at IS NOT NULL
 """
-# An account's sums over days of UTC say cheaply where there is anybody at all.
 PEOPLE: LiteralString = """
 SELECT e.place, f.people FROM unnest(%(refs)s::int[], %(los)s::timestamptz[], %(his)s::timestamptz[])
     WITH ORDINALITY AS e (account_ref, lo, hi, place)
 CROSS JOIN LATERAL (
-    SELECT count(*) AS people FROM roi_tickets f WHERE f.organization_id = %(organization)s AND f.touched_at >= e.lo AND f.touched_at < e.hi
-    AND f.account_ref = e.account_ref AND f.is_lead) AS f
-WHERE f.people > 0 AND EXISTS (
-    SELECT FROM roi_ticket_sums s WHERE s.organization_id = %(organization)s AND s.by_click AND s.level = 1 AND s.hours = 24
-    AND s.block IN (floor(extract(epoch FROM e.lo - timestamptz '2000-01-01 00:00Z') / 86400)::int,
-                    floor(extract(epoch FROM e.hi - timestamptz '2000-01-01 00:00Z') / 86400)::int)
-    AND s.account_ref = e.account_ref AND s.leads > 0)
+    SELECT count(*) AS people FROM roi_tickets f WHERE f.organization_id = %(organization)s AND f.account_ref = e.account_ref
+    AND f.touched_at >= e.lo AND f.touched_at < e.hi AND f.is_lead) AS f
+WHERE f.people > 0
 """
 RECENT = timedelta(days=28)  # what Meta may still restate
 

@@ -9,3 +9,4 @@ ALTER TABLE insight_days
     ADD COLUMN emptied_at timestamptz; -- when every row that it had before was gone from Meta's answer; null: never, or there are rows again
 -- Days without delivery, which are few: whether people came all the same is asked of these alone.
 CREATE INDEX insight_days_empty ON insight_days (organization_id, account_id, day) WHERE rows = 0 AND fetched_at IS NOT NULL;
+CREATE INDEX roi_tickets_account ON roi_tickets (organization_id, account_ref, touched_at) WHERE is_lead AND account_ref IS NOT NULL;
