@@ -298,6 +298,22 @@ async def test_best_and_worst_are_those_of_all_ads_however_many(db: Database):
     assert told.worst
     assert told.best.name == f"Anúncio {min(spent, key=lambda place: spent[place])}"
     assert told.worst.name == f"Anúncio {max(spent, key=lambda place: spent[place])}"
+def test_bodies_are_ascii_in_lines_that_every_server_takes():
+    stop = SITE + subscriptions.STOP + "x" * 64
+    letter = letters.letter(
+        reader(), a_morning(organization="Clínica " + "Sorriso " * 20, is_late=True), SITE, stop
+    )
+    for each in (letter, emails.Letter("a@example.com", "Olá", "Olá\n" + "plain " * 60)):
+        sent = post.written(each, sender="WhaTrack <a@wt.example>", domain="wt.example").as_bytes()
+        body = sent.partition(b"\n\n")[2]
+        read = message_from_bytes(sent, policy=policy.default).get_body(("plain",))
+
+        assert body.isascii()
+        assert max(map(len, body.splitlines())) <= 76  # RFC 2045, 6.7
+        assert read
+        assert read.get_content() in (each.text, each.text + "\n")
+
+
 
 
 @pytest.mark.parametrize(("ads", "named"), [(0, (False, False)), (1, (True, False)), (2, (True, True))])
