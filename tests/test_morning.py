@@ -376,6 +376,30 @@ async def test_the_mail_is_turned_on_and_off_on_its_page(
 
 async def test_the_letter_says_what_money_is_in_none_of_its_sums(db: Database):
     world = await make_world(db, tickets=0, rules=False)
+async def test_the_best_ad_is_looked_for_on_so_many_pages_and_no_more(db: Database):
+    world = await make_world(db, tickets=0, rules=False)
+    async with db.system() as conn:
+        day = await yesterday(conn)
+        ref, now = world.accounts["act_1"], await clock(conn)
+        values = {"organization": world.shop.id, "ads": 12, "account": ref, "day": day, "least": 1}
+        await conn.execute(MANY_ADS, values)
+        last = "UPDATE meta_ad_insights_daily SET spend = 0 WHERE day = %s AND ad_ref < (SELECT max(ref) FROM meta_ads)"
+        await conn.execute(last, [day])
+        await rollups.replace_days(conn, world.shop.id, ref, [day])
+        ask = Ask("ad", day, day, sort="profit", spent_only=False)
+        whole = await report(conn, world.shop.id, ask, now)
+        found = {}
+        for limit in (1, 2, 3, 20):
+            page = await report(conn, world.shop.id, msgspec.structs.replace(ask, limit=limit), now)
+            found[limit] = await morning._first(conn, world.shop.id, page, now)
+    (place,) = [place for place, row in enumerate(whole.rows) if row.amounts.spend]
+
+    assert morning.PAGES <= place < 20
+    assert {limit: row is not None for limit, row in found.items()} == {
+        limit: place < limit * morning.PAGES for limit in found
+    }
+
+
     async with db.system() as conn:
         day = await yesterday(conn)
         await spend(conn, world, "act_2", day, day, random.Random(3))  # dollars, without a rate
@@ -470,6 +494,21 @@ async def test_a_night_after_a_morning_slept_through_brings_one_letter_about_a_d
 ):
     person = await make_person(db, shop)
     async with SimulatedClock(conninfo) as moved:
+async def test_the_letter_says_that_yesterday_lasts_where_an_account_is(db: Database):
+    world = await make_world(db, tickets=0, rules=False)
+    await put(
+        db, "UPDATE meta_ad_accounts SET is_active = ad_account_id = 'act_1', timezone_name = 'Etc/GMT+12'"
+    )
+    await put(db, "UPDATE organizations SET timezone = 'Pacific/Kiritimati'")  # 26 hours ahead
+    async with db.system() as conn:
+        day = (await clock(conn)).astimezone(ZoneInfo("Etc/GMT+12")).date()
+        on = await morning.of_day(conn, world.shop.id, day)
+        await conn.execute("UPDATE meta_ad_accounts SET is_active = false")
+        off = await morning.of_day(conn, world.shop.id, day)
+
+    assert (on.is_late, off.is_late) == (True, False)
+
+
         own = await moved.open()
         async with own.system() as conn:
             local = (await clock(conn)).astimezone(ZONE)
