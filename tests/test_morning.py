@@ -1,5 +1,6 @@
 """The morning's letter: what it tells, to whom, and when."""
 
+import asyncio
 import base64
 import hashlib
 import html
@@ -27,6 +28,7 @@ from tests.pages_support import get, send
 from tests.roi_world import make_world, spend
 from tests.simulated_clock import SimulatedClock
 from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in, stranger
+from tests.test_exceptions import waits
 from whatrack.db import Connection, Database
 from whatrack.db import now as clock
 from whatrack.insights import progress, rollups
@@ -150,6 +152,38 @@ async def test_a_letter_that_is_put_off_comes_again_in_half_an_hour(db: Database
 
     (row,) = await rows(db, "SELECT due_at - now() < interval '31 minutes' AS soon FROM report_subscriptions")
     assert row["soon"]
+
+
+async def test_two_processes_serve_two_organizations_at_once(db: Database, shop: Shop):
+    other = await make_shop(db, "vizinha")
+    for each in (shop, other):
+        person = await make_person(db, each)
+        async with db.tenant(each.id) as conn:
+            await subscriptions.subscribe(conn, each.id, person.id)
+    await make_due(db)
+    async with db.system() as one, db.system() as two:
+        claimed = [await subscriptions.claim(conn) for conn in (one, two)]
+
+    assert {reader.organization_id for readers in claimed for reader in readers} == {shop.id, other.id}
+    assert [len(readers) for readers in claimed] == [1, 1]
+
+
+async def test_removing_a_member_waits_for_their_letter_and_the_letter_for_nobody(db: Database, shop: Shop):
+    person = await make_person(db, shop)
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+    await make_due(db)
+    async with db.system() as conn:
+        (owed,) = await subscriptions.claim(conn)
+        removing = asyncio.create_task(put(db, "DELETE FROM memberships WHERE user_id = %s", person.id))
+        await waits(db, "DELETE FROM memberships")
+        await subscriptions.tell(conn, owed, b"x" * 32)
+        told = await (await conn.execute("SELECT day FROM report_letters")).fetchall()
+
+    assert await removing == 1
+    assert told == [(owed.day,)]
+    assert await rows(db, "SELECT 1 FROM report_letters") == []
+    assert await due_at(db) == []
 
 
 async def test_who_leaves_the_organization_gets_no_more_letters(db: Database, shop: Shop):
