@@ -298,6 +298,22 @@ def test_a_letter_goes_out_as_text_and_html_side_by_side():
     assert (text.get_content(), page.get_content().rstrip("\n")) == (letter.text, letter.html)
 
 
+def test_bodies_are_ascii_in_lines_that_every_server_takes():
+    stop = SITE + subscriptions.STOP + "x" * 64
+    letter = letters.letter(
+        reader(), a_morning(organization="Clínica " + "Sorriso " * 20, is_late=True), SITE, stop
+    )
+    for each in (letter, emails.Letter("a@example.com", "Olá", "Olá\n" + "plain " * 60)):
+        sent = post.written(each, sender="WhaTrack <a@wt.example>", domain="wt.example").as_bytes()
+        body = sent.partition(b"\n\n")[2]
+        read = message_from_bytes(sent, policy=policy.default).get_body(("plain",))
+
+        assert body.isascii()
+        assert max(map(len, body.splitlines())) <= 76  # RFC 2045, 6.7
+        assert read
+        assert read.get_content() in (each.text, each.text + "\n")
+
+
 MANY_ADS = """
 WITH made AS (
     INSERT INTO meta_ads (organization_id, meta_ad_id, name, effective_status, meta_ad_set_id, meta_ad_set_name, meta_campaign_id,
@@ -332,22 +348,6 @@ async def test_best_and_worst_are_those_of_all_ads_however_many(db: Database):
     assert told.worst
     assert told.best.name == f"Anúncio {min(spent, key=lambda place: spent[place])}"
     assert told.worst.name == f"Anúncio {max(spent, key=lambda place: spent[place])}"
-def test_bodies_are_ascii_in_lines_that_every_server_takes():
-    stop = SITE + subscriptions.STOP + "x" * 64
-    letter = letters.letter(
-        reader(), a_morning(organization="Clínica " + "Sorriso " * 20, is_late=True), SITE, stop
-    )
-    for each in (letter, emails.Letter("a@example.com", "Olá", "Olá\n" + "plain " * 60)):
-        sent = post.written(each, sender="WhaTrack <a@wt.example>", domain="wt.example").as_bytes()
-        body = sent.partition(b"\n\n")[2]
-        read = message_from_bytes(sent, policy=policy.default).get_body(("plain",))
-
-        assert body.isascii()
-        assert max(map(len, body.splitlines())) <= 76  # RFC 2045, 6.7
-        assert read
-        assert read.get_content() in (each.text, each.text + "\n")
-
-
 
 
 @pytest.mark.parametrize(("ads", "named"), [(0, (False, False)), (1, (True, False)), (2, (True, True))])
@@ -374,6 +374,30 @@ async def test_of_equal_ads_two_are_named_and_always_the_same(db: Database):
     (pair,) = pairs
     assert None not in pair
     assert len({*pair}) == 2
+
+
+async def test_the_best_ad_is_looked_for_on_so_many_pages_and_no_more(db: Database):
+    world = await make_world(db, tickets=0, rules=False)
+    async with db.system() as conn:
+        day = await yesterday(conn)
+        ref, now = world.accounts["act_1"], await clock(conn)
+        values = {"organization": world.shop.id, "ads": 12, "account": ref, "day": day, "least": 1}
+        await conn.execute(MANY_ADS, values)
+        last = "UPDATE meta_ad_insights_daily SET spend = 0 WHERE day = %s AND ad_ref < (SELECT max(ref) FROM meta_ads)"
+        await conn.execute(last, [day])
+        await rollups.replace_days(conn, world.shop.id, ref, [day])
+        ask = Ask("ad", day, day, sort="profit", spent_only=False)
+        whole = await report(conn, world.shop.id, ask, now)
+        found = {}
+        for limit in (1, 2, 3, 20):
+            page = await report(conn, world.shop.id, msgspec.structs.replace(ask, limit=limit), now)
+            found[limit] = await morning._first(conn, world.shop.id, page, now)
+    (place,) = [place for place, row in enumerate(whole.rows) if row.amounts.spend]
+
+    assert morning.PAGES <= place < 20
+    assert {limit: row is not None for limit, row in found.items()} == {
+        limit: place < limit * morning.PAGES for limit in found
+    }
 
 
 async def test_an_ad_that_spent_nothing_is_neither_best_nor_worst(db: Database):
@@ -410,30 +434,6 @@ async def test_the_mail_is_turned_on_and_off_on_its_page(
 
 async def test_the_letter_says_what_money_is_in_none_of_its_sums(db: Database):
     world = await make_world(db, tickets=0, rules=False)
-async def test_the_best_ad_is_looked_for_on_so_many_pages_and_no_more(db: Database):
-    world = await make_world(db, tickets=0, rules=False)
-    async with db.system() as conn:
-        day = await yesterday(conn)
-        ref, now = world.accounts["act_1"], await clock(conn)
-        values = {"organization": world.shop.id, "ads": 12, "account": ref, "day": day, "least": 1}
-        await conn.execute(MANY_ADS, values)
-        last = "UPDATE meta_ad_insights_daily SET spend = 0 WHERE day = %s AND ad_ref < (SELECT max(ref) FROM meta_ads)"
-        await conn.execute(last, [day])
-        await rollups.replace_days(conn, world.shop.id, ref, [day])
-        ask = Ask("ad", day, day, sort="profit", spent_only=False)
-        whole = await report(conn, world.shop.id, ask, now)
-        found = {}
-        for limit in (1, 2, 3, 20):
-            page = await report(conn, world.shop.id, msgspec.structs.replace(ask, limit=limit), now)
-            found[limit] = await morning._first(conn, world.shop.id, page, now)
-    (place,) = [place for place, row in enumerate(whole.rows) if row.amounts.spend]
-
-    assert morning.PAGES <= place < 20
-    assert {limit: row is not None for limit, row in found.items()} == {
-        limit: place < limit * morning.PAGES for limit in found
-    }
-
-
     async with db.system() as conn:
         day = await yesterday(conn)
         await spend(conn, world, "act_2", day, day, random.Random(3))  # dollars, without a rate
@@ -494,6 +494,21 @@ async def test_the_letter_says_that_yesterday_was_last_read_while_it_lasted(ledg
     assert "ainda não veio inteiro da Meta" in letters.letter(reader(), told, SITE, STOP).text
 
 
+async def test_the_letter_says_that_yesterday_lasts_where_an_account_is(db: Database):
+    world = await make_world(db, tickets=0, rules=False)
+    await put(
+        db, "UPDATE meta_ad_accounts SET is_active = ad_account_id = 'act_1', timezone_name = 'Etc/GMT+12'"
+    )
+    await put(db, "UPDATE organizations SET timezone = 'Pacific/Kiritimati'")  # 26 hours ahead
+    async with db.system() as conn:
+        day = (await clock(conn)).astimezone(ZoneInfo("Etc/GMT+12")).date()
+        on = await morning.of_day(conn, world.shop.id, day)
+        await conn.execute("UPDATE meta_ad_accounts SET is_active = false")
+        off = await morning.of_day(conn, world.shop.id, day)
+
+    assert (on.is_late, off.is_late) == (True, False)
+
+
 async def test_a_day_is_whole_once_it_was_read_after_its_end_and_today_is_no_gap(ledger: Ledger):
     await ledger.fetched()
     await put(ledger.db, CUT_SHORT)
@@ -528,21 +543,6 @@ async def test_a_night_after_a_morning_slept_through_brings_one_letter_about_a_d
 ):
     person = await make_person(db, shop)
     async with SimulatedClock(conninfo) as moved:
-async def test_the_letter_says_that_yesterday_lasts_where_an_account_is(db: Database):
-    world = await make_world(db, tickets=0, rules=False)
-    await put(
-        db, "UPDATE meta_ad_accounts SET is_active = ad_account_id = 'act_1', timezone_name = 'Etc/GMT+12'"
-    )
-    await put(db, "UPDATE organizations SET timezone = 'Pacific/Kiritimati'")  # 26 hours ahead
-    async with db.system() as conn:
-        day = (await clock(conn)).astimezone(ZoneInfo("Etc/GMT+12")).date()
-        on = await morning.of_day(conn, world.shop.id, day)
-        await conn.execute("UPDATE meta_ad_accounts SET is_active = false")
-        off = await morning.of_day(conn, world.shop.id, day)
-
-    assert (on.is_late, off.is_late) == (True, False)
-
-
         own = await moved.open()
         async with own.system() as conn:
             local = (await clock(conn)).astimezone(ZONE)
@@ -722,7 +722,12 @@ async def test_a_letter_is_stopped_by_its_link_with_one_press_and_nobody_signs_i
         assert page.headers["Referrer-Policy"] == "strict-origin"
 
 
-async def test_a_mail_program_stops_letters_by_itself(db: Database, shop: Shop, service: str):
+@pytest.mark.parametrize(
+    "headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://mail.example"}], ids=str
+)
+async def test_a_mail_program_stops_letters_by_itself_even_from_a_site_of_its_own(
+    db: Database, shop: Shop, service: str, headers: dict[str, str]
+):
     letter = await with_letter(db, shop)
     sent = post.written(letter, sender="WhaTrack <a@wt.example>", domain="wt.example").as_bytes()
     (line,) = re.findall(rb"^List-Unsubscribe: <(.*)>\r?$", sent, re.MULTILINE)  # whole, and as it is
@@ -731,7 +736,9 @@ async def test_a_mail_program_stops_letters_by_itself(db: Database, shop: Shop, 
     form = aiohttp.FormData({"List-Unsubscribe": "One-Click"})
     async with (
         aiohttp.ClientSession(service) as machine,
-        machine.post(line.decode().removeprefix(SITE), data=form, allow_redirects=False) as answer,
+        machine.post(
+            line.decode().removeprefix(SITE), data=form, headers=headers, allow_redirects=False
+        ) as answer,
     ):
         assert answer.status == 200
 
