@@ -355,6 +355,15 @@ async def test_rates_are_entered_imported_and_removed(db: Database, shop: Shop, 
     assert {row["source"] for row in found[3:]} == {"carried"}
     await send(admin, "/settings/rates/remove", day="2026-11-20", currency="USD", into="BRL")
     assert len(await rows(db, "SELECT 1 FROM fx_rates WHERE day = '2026-11-20'")) == 0
+    kept = len(await rows(db, "SELECT 1 FROM fx_rates"))
+    for odd in (
+        {},
+        {"day": "2026-11-23", "currency": "dólar", "into": "BRL"},
+        {"day": "x", "currency": "USD", "into": "BRL"},
+    ):
+        left = await send(admin, "/settings/rates/remove", follow=True, **odd)
+        assert "Nada foi removido." in left.words
+    assert len(await rows(db, "SELECT 1 FROM fx_rates")) == kept
     wrong = await send(admin, "/settings/rates", day="2026-11-20", currency="BRL", rate="1")
     assert wrong.errors == {"currency": "A moeda da organização não precisa de cotação."}
     wrong = await send(admin, "/settings/rates/import", lines="x;y;z\nx;y;z")
