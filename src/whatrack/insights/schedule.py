@@ -82,7 +82,8 @@ WHERE organization_id = %s AND account_id = %s AND lease_id = %s
 DONE: LiteralString = """
 UPDATE insight_accounts s SET lease_id = NULL, lease_until = NULL, reason = aside.reason, message = aside.message, attempts = 0,
     report_id = NULL, report_since = NULL, report_until = NULL, report_connection_id = NULL, report_ordered_at = NULL,
-    next_at = least(%(new_day)s, d.due_at), whole_at = CASE WHEN d.due_at <= now() THEN s.whole_at ELSE now() END
+    next_at = least(%(new_day)s, d.due_at),
+    whole_at = CASE WHEN d.due_at <= now() OR aside.reason IS NOT NULL THEN s.whole_at ELSE now() END
 FROM (SELECT min(due_at) AS due_at FROM insight_days WHERE organization_id = %(organization)s AND account_id = %(account)s) AS d
 LEFT JOIN LATERAL (SELECT reason, message FROM insight_days
     WHERE organization_id = %(organization)s AND account_id = %(account)s AND due_at IS NOT NULL AND reason = ANY(%(of_days)s)
