@@ -19,6 +19,7 @@ from whatrack.db import Database
 from whatrack.db import now as clock
 from whatrack.insights import reasons
 from whatrack.insights.fetch import NobodySees
+from whatrack.meta.errors import Refusal, TokenDead
 from whatrack.roi import facts
 from whatrack.sandbox.state import AdAccount
 from whatrack.sandbox.trouble import break_login, revise
@@ -83,6 +84,15 @@ def test_whose_permission_is_missing_is_said_where_no_token_is_dead():
         ("permission_missing", "Ana"),
         ("token_dead", "Bia"),
     ]
+
+
+def test_what_meta_says_of_a_dead_token_is_nobodys_name():
+    error = TokenDead("expired", Refusal(code=190, message="Error validating access token"))
+    dead = reasons.miss_of(error, 0)
+
+    assert dead.message == "Error validating access token"
+    assert reasons.of_sights(dead, [Sight("Caio", "ACTIVE")]).message is None
+    assert reasons.of_sights(dead, [Sight("Bia", "EXPIRED")]).message == "Bia"
 
 
 async def behind(world: World, db: Database, *stuck: str) -> None:
