@@ -134,6 +134,20 @@ async def test_an_account_that_meta_throttles_goes_on_by_itself_and_the_page_say
     assert "Ver os perfis" not in page.text
 
 
+async def test_the_day_that_keeps_an_account_in_part_has_a_link_beside_when_it_is_tried_again(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    await behind(world, db, "row_unreadable")
+    await put(
+        db,
+        """INSERT INTO insight_days (organization_id, account_id, day, due_at, reason)
+           SELECT organization_id, account_id, '2026-10-02', next_at, reason FROM insight_accounts WHERE reason IS NOT NULL""",
+    )
+    page = await get(tab, f"/roi?{PERIOD}")
+
+    assert 'Segue sozinha em 7 minutos. <a class="link-plain" href="/roi/days/act_900?' in page.text
+
+
 async def emptied(world: World, db: Database, account: str, since: date, until: date, read_at: str) -> int:
     """Meta says zero for these days of the account, read at this time; how many people came on them by its ads."""
     async with db.system() as conn:
@@ -186,7 +200,7 @@ async def test_zero_where_people_came_is_never_silent(
     page = await get(tab, f"/roi?period=custom&since={since}&until={until}")
 
     assert people
-    assert "no_spend" in notes
+    assert "silent_days" in notes
     assert by_account[account][1] == people
     assert {value for name, value in by_account.items() if name != account} <= {(0, 0)}
     days = by_account[account][0]
@@ -207,7 +221,16 @@ async def test_zero_of_a_day_that_was_read_while_it_lasted_or_had_nobody_says_no
 
     for day in (date(2026, 10, 1), date(2025, 10, 2)):
         notes, _ = await told(tab, day, day)
-        assert "no_spend" not in notes
+        assert "silent_days" not in notes
+
+
+async def test_a_date_that_is_none_is_told_above_the_days_of_every_account(tab: aiohttp.ClientSession):
+    page = await get(tab, "/roi/days?period=custom&since=2026-02-30&until=2026-10-30")
+
+    assert (
+        "O endereço diz since=2026-02-30, o que não é uma data como 2026-11-24. Mostramos 30/10/2026."
+        in page.words
+    )
 
 
 async def test_doctor_warns_of_zero_where_people_came(db: Database, world: World):
