@@ -13,10 +13,11 @@ from tests.conversions import put
 from tests.insights import DEPTH, Ledger, a_ledger
 from tests.support import rows
 from whatrack.db import Database
-from whatrack.insights import schedule
+from whatrack.insights import progress, schedule
 from whatrack.insights.answers import Unplaced, understood
 from whatrack.insights.days import Range
 from whatrack.insights.facts import Account
+from whatrack.insights.progress import AccountProgress
 from whatrack.meta import insights
 from whatrack.meta.insights import UnreadableRow
 from whatrack.units import new_id
@@ -46,6 +47,12 @@ def one_of(ledger: Ledger, back: int = 3) -> tuple[str, date]:
     return next(
         (ad, day) for day, ad in sorted(ledger.truth(), reverse=True) if day <= today - timedelta(days=back)
     )
+
+
+async def how_far(ledger: Ledger) -> AccountProgress:
+    async with ledger.db.tenant(ledger.desk.shop.id) as conn:
+        (found,) = (await progress.progress(conn, ledger.desk.shop.id)).accounts
+    return found
 
 
 def odd(ledger: Ledger, ad: str, day: date, values: Mapping[str, Any], *drop: str) -> None:
@@ -140,7 +147,7 @@ async def test_a_row_that_cannot_be_read_keeps_its_own_day_alone(ledger: Ledger)
     assert all(row["fetched_at"] and row["reason"] is None for row in by_day.values())
     state = await ledger.state()
     assert (state["reason"], state["message"]) == ("row_unreadable", spoilt["message"])
-    assert state["lease_id"] is None
+    assert (state["lease_id"], state["whole_at"]) == (None, None)
     assert state["next_at"] <= spoilt["due_at"]
 
 
@@ -164,21 +171,41 @@ async def test_a_spoilt_day_waits_longer_each_time_and_heals_when_its_row_can_be
     await ledger.due()
     await ledger.fetched()
     assert await ledger.is_true()
-    assert (await ledger.state())["reason"] is None
+    state = await ledger.state()
+    assert state["reason"] is None
+    assert state["whole_at"] >= state["tried_at"]
 
 
 async def test_what_was_fetched_before_a_row_went_bad_stays(ledger: Ledger):
     await ledger.fetched()
-    before = await ledger.facts()
+    before, whole_at = await ledger.facts(), (await ledger.state())["whole_at"]
     ad, day = one_of(ledger)
     odd(ledger, ad, day, {"impressions": str(2**31)})
     await ledger.due()
     await ledger.fetched()
 
+    assert (await ledger.state())["whole_at"] == whole_at
     assert {key: value for key, value in (await ledger.facts()).items() if key[0] == day} == {
         key: value for key, value in before.items() if key[0] == day
     }
     assert await ledger.is_true()
+
+
+async def test_a_day_that_is_set_aside_and_falls_due_again_stops_nothing_until_a_try_fails(ledger: Ledger):
+    ad, day = one_of(ledger)
+    odd(ledger, ad, day, {"spend": "NaN"})
+    await ledger.fetched()
+    found = [await how_far(ledger)]
+    await put(ledger.db, "UPDATE insight_days SET due_at = now() WHERE day = %s", day)
+    found.append(await how_far(ledger))
+    ledger.sandbox.faults.inject("throttle", times=None)
+    await put(ledger.db, "UPDATE insight_accounts SET next_at = now()")
+    await ledger.fetched()
+    found.append(await how_far(ledger))
+
+    assert [(each.aside, each.due) for each in found] == [(1, 0), (0, 1), (0, 1)]
+    assert [each.goes_on for each in found] == [True, True, False]
+    assert not any(each.is_first for each in found)
 
 
 async def test_a_row_of_no_day_is_found_by_asking_for_less(ledger: Ledger):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,9 @@ from tests.conftest import settings_for_tests
 from tests.conversions import put
 from tests.insights import DEPTH, Ledger, a_ledger
 from tests.support import SEALER, rows
-from whatrack.db import Database
+from whatrack.db import Connection, Database
 from whatrack.insights import progress
+from whatrack.insights.sync import Syncer
 from whatrack.sandbox.state import AdAccount
 from whatrack.sandbox.trouble import break_login, heal, revise, revoke_permission
 from whatrack.work import Wakeups
@@ -519,6 +521,23 @@ async def test_a_zone_that_nobody_knows_is_told_and_holds_up_nobody(ledger: Ledg
     assert await ledger.is_true(york, ours)
     async with ledger.db.tenant(ledger.desk.shop.id) as conn:  # nor does a page fail that tells how far it is
         assert (await progress.progress(conn, ledger.desk.shop.id)).accounts
+
+
+async def test_an_account_of_an_unknown_zone_that_another_process_has_taken_is_left_to_it(ledger: Ledger):
+    @asynccontextmanager
+    async def late() -> AsyncIterator[Connection]:
+        async with ledger.db.system() as conn:
+            yield conn
+        await put(ledger.db, "UPDATE insight_accounts SET lease_id = gen_random_uuid()")
+
+    await ledger.plan()
+    await put(ledger.db, "UPDATE meta_ad_accounts SET timezone_name = 'Mars/Olympus'")
+    desk = ledger.desk
+
+    assert await Syncer(desk.db, late, desk.graph, desk.keys, depth=DEPTH).step()
+    state = await ledger.state()
+    assert state["lease_id"]
+    assert (state["reason"], state["attempts"]) == (None, 0)
 
 
 async def test_while_a_report_is_waited_for_today_is_fetched(ledger: Ledger):

@@ -20,6 +20,7 @@ from whatrack.db import Database
 from whatrack.db import now as clock
 from whatrack.insights import reasons
 from whatrack.insights.fetch import NobodySees
+from whatrack.meta.errors import Refusal, TokenDead
 from whatrack.roi import facts, periods, silent
 from whatrack.sandbox.state import AdAccount
 from whatrack.sandbox.trouble import break_login, revise
@@ -86,6 +87,15 @@ def test_whose_permission_is_missing_is_said_where_no_token_is_dead():
     ]
 
 
+def test_what_meta_says_of_a_dead_token_is_nobodys_name():
+    error = TokenDead("expired", Refusal(code=190, message="Error validating access token"))
+    dead = reasons.miss_of(error, 0)
+
+    assert dead.message == "Error validating access token"
+    assert reasons.of_sights(dead, [Sight("Caio", "ACTIVE")]).message is None
+    assert reasons.of_sights(dead, [Sight("Bia", "EXPIRED")]).message == "Bia"
+
+
 async def behind(world: World, db: Database, *stuck: str) -> None:
     """The shop's accounts are off, but for one more behind each of these reasons: nothing of theirs is due for the loops."""
     await put(db, "UPDATE meta_ad_accounts SET is_active = false")
@@ -123,6 +133,20 @@ async def test_an_account_that_meta_throttles_goes_on_by_itself_and_the_page_say
 
     assert "a conta chegou ao limite de consultas. Segue sozinha em 7 minutos." in page.words
     assert "Ver os perfis" not in page.text
+
+
+async def test_the_day_that_keeps_an_account_in_part_has_a_link_beside_when_it_is_tried_again(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    await behind(world, db, "row_unreadable")
+    await put(
+        db,
+        """INSERT INTO insight_days (organization_id, account_id, day, due_at, reason)
+           SELECT organization_id, account_id, '2026-10-02', next_at, reason FROM insight_accounts WHERE reason IS NOT NULL""",
+    )
+    page = await get(tab, f"/roi?{PERIOD}")
+
+    assert 'Segue sozinha em 7 minutos. <a class="link-plain" href="/roi/days/act_900?' in page.text
 
 
 async def emptied(world: World, db: Database, account: str, since: date, until: date, read_at: str) -> int:
@@ -177,7 +201,7 @@ async def test_zero_where_people_came_is_never_silent(
     page = await get(tab, f"/roi?period=custom&since={since}&until={until}")
 
     assert people
-    assert "no_spend" in notes
+    assert "silent_days" in notes
     assert by_account[account][1] == people
     assert {value for name, value in by_account.items() if name != account} <= {(0, 0)}
     days = by_account[account][0]
@@ -198,7 +222,16 @@ async def test_zero_of_a_day_that_was_read_while_it_lasted_or_had_nobody_says_no
 
     for day in (date(2026, 10, 1), date(2025, 10, 2)):
         notes, _ = await told(tab, day, day)
-        assert "no_spend" not in notes
+        assert "silent_days" not in notes
+
+
+async def test_a_date_that_is_none_is_told_above_the_days_of_every_account(tab: aiohttp.ClientSession):
+    page = await get(tab, "/roi/days?period=custom&since=2026-02-30&until=2026-10-30")
+
+    assert (
+        "O endereço diz since=2026-02-30, o que não é uma data como 2026-11-24. Mostramos 30/10/2026."
+        in page.words
+    )
 
 
 CLOCKS_BACK = """

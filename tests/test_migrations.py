@@ -155,6 +155,23 @@ def test_an_ad_that_could_not_be_named_says_why_and_one_of_an_older_version_that
             conn.execute(failed, [[None]])
 
 
+def test_what_meta_said_of_a_dead_token_is_not_kept_as_its_profiles_name(empty: str):
+    accounts = """WITH o AS (INSERT INTO organizations (id, name, slug, partition) VALUES (gen_random_uuid(), 'Loja', 'loja', 0) RETURNING id),
+        a AS (INSERT INTO meta_ad_accounts (organization_id, id, ad_account_id, ad_account_name, account_status, currency, timezone_name,
+              seen_at) SELECT o.id, gen_random_uuid(), 'act_' || place, reason, 1, 'BRL', 'America/Sao_Paulo', now()
+              FROM o, unnest(%s::text[]) WITH ORDINALITY AS reasons (reason, place) RETURNING organization_id, id, ad_account_name)
+        INSERT INTO insight_accounts (organization_id, account_id, reason, message)
+        SELECT organization_id, id, ad_account_name, 'As Meta put it' FROM a"""
+    upgrade(empty, "0023")
+    with migrations._connect(empty, _role(empty)) as conn:
+        conn.execute(accounts, [["throttled", "token_dead"]])
+    migrate(empty)
+
+    with migrations._connect(empty, _role(empty)) as conn:
+        found = conn.execute("SELECT reason, message FROM insight_accounts ORDER BY 1").fetchall()
+    assert found == [("throttled", "As Meta put it"), ("token_dead", None)]
+
+
 def _role(conninfo: str) -> str | None:
     with psycopg.connect(conninfo, autocommit=True) as conn:
         return migrations._app_role(conn)

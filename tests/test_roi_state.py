@@ -25,7 +25,7 @@ from whatrack.web.pages import roi_state
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 IDLE: Any = AccountProgress(
     account_id=uuid4(), ad_account_id="act_1", name="CA 01", zone="America/Sao_Paulo", is_active=True, is_running=False,
-    reason=None, message=None, next_at=NOW, tried_at=NOW, whole_at=NOW, asked_at=None, days=90, fetched=90, due=0, missing=0, early=0, aside=0,
+    reason=None, message=None, attempts=0, next_at=NOW, tried_at=NOW, whole_at=NOW, asked_at=None, days=90, fetched=90, due=0, missing=0, early=0, aside=0,
     since=NOW.date(), fetched_at=NOW,
 )  # fmt: skip
 
@@ -59,10 +59,11 @@ def test_what_waits_behind_a_reason_is_named():
 
 def test_a_day_that_is_set_aside_is_named_and_stops_nothing():
     spoilt = {"aside": 1, "reason": "row_unreadable", "message": "ad 1: spend = NaN"}
-    found = state(spoilt, {**spoilt, "due": 2})
+    again = {**spoilt, "aside": 0, "due": 1}
+    found = state(spoilt, again, {**again, "reason": "internal", "attempts": 1})
 
-    assert [each.goes_on for each in found.stuck] == [True, False]
-    assert not state(spoilt).is_busy
+    assert [each.goes_on for each in found.stuck] == [True, True, False]
+    assert [state(each).is_busy for each in (spoilt, again)] == [False, True]
     assert "(ad 1: spend = NaN)" in roi_state.why("row_unreadable", "ad 1: spend = NaN")
 
 

@@ -238,9 +238,8 @@ def _insights(accounts: Sequence[AccountProgress]) -> Iterator[Finding]:
             continue
         if each.goes_on:
             about = f" ({each.message})" if each.message else ""
-            yield Finding(
-                "spend", "warning", f"{name}: {each.aside} days set aside because {each.reason}{about}"
-            )
+            days = f"{each.aside} days set aside" if each.aside else "days that were set aside are due again,"
+            yield Finding("spend", "warning", f"{name}: {days} because {each.reason}{about}")
         elif each.reason:
             yield Finding(
                 "spend", "broken", f"{name}: {each.due} days are due, not fetched because {each.reason}"

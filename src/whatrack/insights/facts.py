@@ -1,4 +1,4 @@
-"""Account-days as they were fetched: the rows of each, replaced whole in one transaction. One writer of `insight_days` and the facts.
+"""Account-days as they were fetched: all rows of each, replaced in one transaction. One writer of `insight_days` and the facts.
 
 What did not change since the last answer is not written anew, so that the nightly reading of four weeks costs what changed.
 """
@@ -86,7 +86,7 @@ NUMBERS = tuple(name for name in Fact.__struct_fields__ if name != "ad_id")
 
 
 class FetchedDay(msgspec.Struct, frozen=True):
-    """A day that came whole. answer: its rows as Meta gave them, a JSON array; hash: its SHA-256; due_at: None when final."""
+    """A day as a complete answer has it. answer: its rows as Meta gave them, a JSON array; hash: its SHA-256; due_at: None when final."""
 
     day: date
     due_at: datetime | None
@@ -169,7 +169,7 @@ async def replace_days(
     fetched_at: datetime,
     connection_id: UUID | None,
 ) -> list[date]:
-    """Take over whole days: rows that vanished go, roll-ups follow. The days whose rows changed. Idempotent.
+    """Take over days, each with all its rows: rows that vanished go, roll-ups follow. The days whose rows changed. Idempotent.
 
     The ads must be in the catalog already, and the days opened; days that are not are left alone. fetched_at: when the
     request began, for what Meta restated meanwhile may not be in its answer.

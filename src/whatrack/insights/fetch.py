@@ -1,6 +1,6 @@
 """Reading an account's days from Meta: at once or as a report, with whichever token works, asking for less where it is too much.
 
-No database transaction is open meanwhile. What comes back is whole, or it does not come back.
+No database transaction is open meanwhile. What comes back is complete, or it does not come back.
 """
 
 import asyncio

@@ -20,7 +20,7 @@ from whatrack.insights.schedule import OF_DAYS
 # (insight_days_due, four weeks an account) are read, however long the history. An account that never was on has no row.
 ACCOUNTS: LiteralString = """
 SELECT s.account_id, a.ad_account_id, a.ad_account_name AS name, a.timezone_name AS zone, a.is_active,
-       coalesce(s.lease_until > now(), false) AS is_running, s.reason, s.message, s.next_at, s.tried_at, s.whole_at, s.asked_at,
+       coalesce(s.lease_until > now(), false) AS is_running, s.reason, s.message, s.attempts, s.next_at, s.tried_at, s.whole_at, s.asked_at,
        coalesce(span.newest - span.since + 1, 0) AS days, coalesce(span.newest - span.since + 1 - d.missing, 0) AS fetched,
        coalesce(d.due, 0) AS due, coalesce(d.missing, 0) AS missing, coalesce(d.early, 0) AS early, coalesce(d.aside, 0) AS aside, span.since, d.fetched_at
 FROM insight_accounts s JOIN meta_ad_accounts a ON a.organization_id = s.organization_id AND a.id = s.account_id
@@ -53,7 +53,9 @@ class AccountProgress(msgspec.Struct, frozen=True):
     days: kept since `since`; fetched: of them, at least once; missing: never; early: over, and last fetched while they lasted,
     so not whole; due: to be fetched now, again or at last; aside: came and could not be taken over, to be tried again later.
     message: what Meta said, or which row or profile it is about.
-    whole_at: when nothing was due any more; fetched_at: when a day last came; reason: why the last try was not whole.
+    whole_at: when the last try ended that left nothing due and nothing set aside; fetched_at: when the request began that last
+    brought a day; reason: why the last try did not bring everything, or why a day is set aside; attempts: tries in a row that
+    failed, limits of Meta's and reports it still makes aside.
     """
 
     account_id: UUID
@@ -64,6 +66,7 @@ class AccountProgress(msgspec.Struct, frozen=True):
     is_running: bool
     reason: str | None
     message: str | None
+    attempts: int
     next_at: datetime | None
     tried_at: datetime | None
     whole_at: datetime | None
@@ -80,12 +83,12 @@ class AccountProgress(msgspec.Struct, frozen=True):
     @property
     def is_first(self) -> bool:
         """Whether its history has not been fetched yet."""
-        return self.is_active and (self.days == 0 or self.missing > 1 + self.aside)
+        return self.is_active and (self.days == 0 or self.missing > 1 + self.aside) and not self.goes_on
 
     @property
     def goes_on(self) -> bool:
-        """Whether the reason is of single days, and the others are fetched all the same."""
-        return bool(self.reason and self.aside and self.reason in OF_DAYS and not self.due)
+        """Whether the reason is of single days, and the others are fetched all the same: no try failed since they were set aside."""
+        return self.reason in OF_DAYS and self.attempts == 0
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ def miss_of(error: Exception, attempts: int) -> Miss:
 def of_sights(miss: Miss, sights: Sequence[Sight]) -> Miss:
     """The same, where no token worked: nobody sees the account, or who does has a token that is dead or lacks a permission.
 
-    The message then names whom to connect again.
+    The message then names whom to connect again; where nobody is known to be, a dead token has none.
     """
     if miss.reason not in ("no_profile", "token_dead"):
         return miss
@@ -42,7 +42,7 @@ def of_sights(miss: Miss, sights: Sequence[Sight]) -> Miss:
         names = ", ".join(each.name for each in sights if each.status == status)
         if names:
             return msgspec.structs.replace(miss, reason=reason, message=names[:500])
-    return miss
+    return msgspec.structs.replace(miss, message=None)
 
 
 def reason_of(error: Exception) -> str:

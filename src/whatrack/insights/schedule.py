@@ -1,6 +1,7 @@
 """Which account is fetched next, and by whom: one row an account, leased to one process at a time. One writer of `insight_accounts`.
 
-A lease that runs out is anybody's; whoever held it finds that out before it writes, so a late writer changes nothing.
+A lease that runs out is anybody's; whoever held it finds that out before it writes, so a late writer changes nothing. Whoever writes
+days as well locks the account first, so that nobody waits for somebody who waits for them, and a wish is not missed by a visit that ends.
 """
 
 from collections.abc import Sequence
@@ -40,16 +41,24 @@ WHERE a.is_active AND s.next_at IS NULL
 ORDER BY a.organization_id, a.id
 ON CONFLICT (organization_id, account_id) DO UPDATE SET next_at = now() WHERE s.next_at IS NULL
 """
+# Rows that somebody holds are left for the next round.
 TURNED_OFF: LiteralString = """
-UPDATE insight_accounts s SET next_at = NULL FROM meta_ad_accounts a
-WHERE s.next_at <= now() AND a.organization_id = s.organization_id AND a.id = s.account_id AND NOT a.is_active
+UPDATE insight_accounts s SET next_at = NULL
+FROM (SELECT s.organization_id, s.account_id FROM insight_accounts s
+      JOIN meta_ad_accounts a ON a.organization_id = s.organization_id AND a.id = s.account_id AND NOT a.is_active
+      WHERE s.next_at <= now() FOR NO KEY UPDATE OF s SKIP LOCKED) AS off
+WHERE s.organization_id = off.organization_id AND s.account_id = off.account_id
 """
 MENDED: LiteralString = """
-UPDATE insight_accounts s SET next_at = now() WHERE s.reason = ANY(%s) AND s.next_at > now() AND s.lease_id IS NULL
-AND EXISTS (SELECT FROM meta_ad_account_access x
-    JOIN meta_connections c ON c.organization_id = x.organization_id AND c.id = x.connection_id AND c.status = 'ACTIVE'
-    WHERE x.organization_id = s.organization_id AND x.account_id = s.account_id
-    AND greatest(c.updated_at, c.listed_at) > s.tried_at)
+UPDATE insight_accounts s SET next_at = now()
+FROM (SELECT s.organization_id, s.account_id FROM insight_accounts s
+      WHERE s.reason = ANY(%s) AND s.next_at > now() AND s.lease_id IS NULL
+      AND EXISTS (SELECT FROM meta_ad_account_access x
+          JOIN meta_connections c ON c.organization_id = x.organization_id AND c.id = x.connection_id AND c.status = 'ACTIVE'
+          WHERE x.organization_id = s.organization_id AND x.account_id = s.account_id
+          AND greatest(c.updated_at, c.listed_at) > s.tried_at)
+      FOR NO KEY UPDATE OF s SKIP LOCKED) AS mended
+WHERE s.organization_id = mended.organization_id AND s.account_id = mended.account_id
 """
 CLAIM: LiteralString = """
 UPDATE insight_accounts s SET lease_id = %(lease)s, lease_until = now() + %(for)s, next_at = now() + %(for)s, tried_at = now()
@@ -73,7 +82,8 @@ WHERE organization_id = %s AND account_id = %s AND lease_id = %s
 DONE: LiteralString = """
 UPDATE insight_accounts s SET lease_id = NULL, lease_until = NULL, reason = aside.reason, message = aside.message, attempts = 0,
     report_id = NULL, report_since = NULL, report_until = NULL, report_connection_id = NULL, report_ordered_at = NULL,
-    next_at = least(%(new_day)s, d.due_at), whole_at = CASE WHEN d.due_at <= now() THEN s.whole_at ELSE now() END
+    next_at = least(%(new_day)s, d.due_at),
+    whole_at = CASE WHEN d.due_at <= now() OR aside.reason IS NOT NULL THEN s.whole_at ELSE now() END
 FROM (SELECT min(due_at) AS due_at FROM insight_days WHERE organization_id = %(organization)s AND account_id = %(account)s) AS d
 LEFT JOIN LATERAL (SELECT reason, message FROM insight_days
     WHERE organization_id = %(organization)s AND account_id = %(account)s AND due_at IS NOT NULL AND reason = ANY(%(of_days)s)
@@ -85,6 +95,10 @@ UPDATE insight_accounts SET lease_id = NULL, lease_until = NULL, reason = %(reas
     attempts = attempts + %(counts)s, next_at = now() + %(pause)s, report_id = %(report)s, report_since = %(since)s,
     report_until = %(until)s, report_connection_id = %(connection)s, report_ordered_at = %(ordered_at)s
 WHERE organization_id = %(organization)s AND account_id = %(account)s AND lease_id = %(lease)s
+"""
+LOCK: LiteralString = """
+SELECT FROM insight_accounts WHERE organization_id = %(organization)s AND (%(account)s::uuid IS NULL OR account_id = %(account)s)
+ORDER BY account_id FOR NO KEY UPDATE
 """
 # A person wishes for fresh figures: at once, but not again while it runs or within a minute of one for as many days.
 WISH: LiteralString = """
@@ -197,7 +211,12 @@ async def hold(conn: Connection, mine: Claim) -> None:
 
 
 async def done(conn: Connection, mine: Claim, new_day: datetime) -> None:
-    """Everything that was due came, or is set aside for a while. new_day: when the account's next day begins."""
+    """Everything that was due came, or is set aside for a while. new_day: when the account's next day begins. LeaseLost as in `hold`.
+
+    Held first, so that the days are read when no wish for them can be under way any more: one statement would wait for it at the
+    account and then go by the days as they were before.
+    """
+    await hold(conn, mine)
     await conn.execute(DONE, {**_keys(mine), "new_day": new_day, "of_days": list(OF_DAYS)})
 
 
@@ -224,6 +243,11 @@ def pause_after(reason: str, attempts: int) -> timedelta:
     """How long to leave an account alone after so many tries in a row that failed for this reason."""
     pauses = PAUSES.get(reason, _LONG)
     return pauses[min(attempts, len(pauses) - 1)]
+
+
+async def lock(conn: Connection, organization_id: UUID, account_id: UUID | None) -> None:
+    """Keep one account, or all, as they are until the commit: to be the first thing of who makes days due."""
+    await conn.execute(LOCK, {"organization": organization_id, "account": account_id})
 
 
 async def wish(

@@ -1,7 +1,7 @@
-"""Fetching what is due, account by account: lease in one transaction, read from Meta outside any, write whole days in another.
+"""Fetching what is due, account by account: lease in one transaction, read from Meta outside any, write complete days in another.
 
-Any number of processes share the accounts. A process that dies leaves a lease that runs out; the days it wrote are whole, the
-others still due. Zero rows are a day of zero only after a whole answer; an error is an error, with its reason, on the account and
+Any number of processes share the accounts. A process that dies leaves a lease that runs out; the days it wrote are complete,
+the others still due. Zero rows are a day of zero only after a complete answer; an error is an error, with its reason, on the account and
 on every day that is due.
 """
 
@@ -79,31 +79,27 @@ class Syncer:
             mine = await schedule.claim(conn, self._lease)
         if mine is None:
             return False
-        keeping = asyncio.create_task(self._keep(mine))
+        renewing = asyncio.create_task(self._renew(mine))
         try:
             zone = _zone(mine.account)
             await _Visit(self._db, mine, zone, self._depth, self._source, self._writers).run()
         except LeaseLost:
             log.warning("insights_lease_lost", account=str(mine.account.id))
         except ZoneUnknown:
-            async with self._db.tenant(mine.account.organization_id) as conn:
-                await schedule.missed(
-                    conn, mine, Miss("refused", f"time zone {mine.account.zone}", ZONE_AGAIN)
-                )
+            await self._give_up(mine, Miss("refused", f"time zone {mine.account.zone}", ZONE_AGAIN))
         except (
             Exception
         ):  # whatever an answer of Meta's may do: the account says so and gives way to the others
             log.exception("insights_step_failed", account=str(mine.account.id))
-            await self._give_up(mine)
+            await self._give_up(mine, Miss("internal", None, schedule.pause_after("internal", mine.attempts)))
         finally:
-            keeping.cancel()
+            renewing.cancel()
             with suppress(asyncio.CancelledError):
-                await keeping
+                await renewing
         return True
 
-    async def _give_up(self, mine: Claim) -> None:
-        """Give the account back with a reason; what the database does not take is raised, and the lease runs out."""
-        miss = Miss("internal", None, schedule.pause_after("internal", mine.attempts))
+    async def _give_up(self, mine: Claim, miss: Miss) -> None:
+        """Give the account back with a reason, if it is still ours; what the database does not take is raised, and the lease runs out."""
         with suppress(LeaseLost):
             async with self._db.tenant(mine.account.organization_id) as conn:
                 await schedule.missed(conn, mine, miss)
@@ -124,7 +120,7 @@ class Syncer:
             sync_rows=self._sync_rows,
         )
 
-    async def _keep(self, mine: Claim) -> None:
+    async def _renew(self, mine: Claim) -> None:
         """Renew the lease for as long as the account is being fetched."""
         while True:
             await asyncio.sleep(self._lease.total_seconds() / 3)
@@ -160,7 +156,7 @@ class _Visit:
         self._make_source = source
         self._writers = writers
         self._began = time.monotonic()
-        self._known: dict[date, DayState] = {}
+        self._states: dict[date, DayState] = {}
 
     @property
     def _now(self) -> datetime:
@@ -171,7 +167,7 @@ class _Visit:
         """Fetch what is due, the newest first, until all came or something is in the way."""
         async with self._db.tenant(self._account.organization_id) as conn:
             known = await self._open(conn)
-            self._known = {each.day: each for each in known}
+            self._states = {each.day: each for each in known}
             holders = await tokens.token_for_account(
                 conn, self._account.organization_id, self._account.number
             )
@@ -233,16 +229,16 @@ class _Visit:
         return [*whole.halves()] if too_long and len(whole) > 1 else [whole]
 
     async def _write(self, part: Range, answer: Answer, at: datetime) -> int:
-        """Take over what came whole of a range; how many rows its largest day has. Raises Unplaced."""
+        """Take over the days of a range whose rows can be read; how many rows its largest day has. Raises Unplaced."""
         read = await asyncio.to_thread(understood, part, answer.rows, self._account)
         try:
-            await self._keep(read, answer, at)
+            await self._store(read, answer, at)
         except (DataError, IntegrityError, ProgramLimitExceeded) as error:
             log.exception("insights_not_taken", account=str(self._account.id), since=str(part.since))
             raise Unplaced("internal", None) from error
         return read.most_rows
 
-    async def _keep(self, read: Understood, answer: Answer, at: datetime) -> None:
+    async def _store(self, read: Understood, answer: Answer, at: datetime) -> None:
         fetched = [
             msgspec.structs.replace(each, due_at=days.next_due(each.day, self._zone, at))
             for each in read.days
@@ -263,7 +259,7 @@ class _Visit:
     async def _spoilt(self, conn: Connection, spoilt: Sequence[SpoiltDay], at: datetime) -> None:
         """Days that could not be taken over wait, longer each time that the reason is the same; the others go on."""
         for each in spoilt:
-            state = self._known.get(each.day)
+            state = self._states.get(each.day)
             tries = state.attempts if state and state.reason == each.reason else 0
             pause = schedule.pause_after(each.reason, tries)
             await facts.set_aside(conn, self._account, each, at + pause, tries + 1)

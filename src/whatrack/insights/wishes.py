@@ -38,6 +38,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 async def hurry(conn: Connection, organization_id: UUID, last_days: int) -> None:
     """Have the last days fetched at the loops' next round, for a demonstration. No person's wish: it takes nobody's turn."""
+    await schedule.lock(conn, organization_id, None)
     found = await (await conn.execute(ACTIVE, {"organization": organization_id, "account": None})).fetchall()
     active = [row[0] for row in found]
     await facts.want(conn, organization_id, active, last_days)
@@ -48,11 +49,13 @@ async def ask(conn: Connection, access: Access, account: str | None, last_days: 
     """Have the last days of one account, or of all that are on, fetched. account: our id, act_… or digits.
 
     Days that were not due become so, whatever is under way: a wish for more than that is not lost. What is limited is the wish that
-    was taken, for as many days, and not one that changed nothing.
+    was taken, for as many days, and not one that changed nothing. The accounts are locked until the commit, so that what is under
+    way stays so until its end can see the days.
     Refused: `account_inactive` when none of them is on; `sync_too_soon` (429) when each was wished for within a minute.
     """
     access.require("agent")
     one = (await ad_accounts.one(conn, access.organization_id, account)).id if account else None
+    await schedule.lock(conn, access.organization_id, one)
     values = {"organization": access.organization_id, "account": one}
     found: list[tuple[UUID, bool, bool]] = await (await conn.execute(ACTIVE, values)).fetchall()
     if not found:

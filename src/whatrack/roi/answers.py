@@ -26,7 +26,7 @@ Note = Literal[
     "tax_off",        # nobody has said yet whether Meta's invoice has tax, and Brazil's may be: see asks_tax
     "partial",        # the period has days that are not over, or that Meta may still restate
     "refunds_by_sale",  # refunds stand on the day of their sale, as was asked, not on their own
-    "no_spend",       # Meta says that an account spent nothing on days on which people came from its ads: see Freshness
+    "silent_days",    # Meta says that an account spent nothing on days on which people came from its ads: see Freshness
     "gaps",           # days that are over did not come whole: were not read since they ended, of an account that is on or has tickets
 ]  # fmt: skip
 

@@ -74,7 +74,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
             missing,
             immature=since is not None,
             gaps=_has_gaps(about, ask, now, told, fresh),
-            no_spend=any(each.silent_days for each in fresh),
+            is_silent=any(each.silent_days for each in fresh),
         ),
         freshness=fresh,
         break_even=break_even,
@@ -270,7 +270,7 @@ def _notes(
     *,
     immature: bool,
     gaps: bool,
-    no_spend: bool,
+    is_silent: bool,
 ) -> frozenset[Note]:
     today = periods.day_in(now, about.home)
     said: dict[Note, bool] = {
@@ -282,7 +282,7 @@ def _notes(
         "tax_off": about.asks_tax,
         "partial": ask.until > today - PARTIAL,
         "gaps": gaps,
-        "no_spend": no_spend,
+        "silent_days": is_silent,
     }
     return frozenset(note for note, holds in said.items() if holds)
 

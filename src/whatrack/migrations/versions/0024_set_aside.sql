@@ -4,6 +4,8 @@ ALTER TABLE insight_accounts
     ADD CONSTRAINT insight_accounts_reason_check CHECK (reason IN ('no_profile', 'token_dead', 'no_access', 'permission_missing',
         'throttled', 'transient', 'report_waits', 'report_failed', 'too_much_data', 'currency_differs', 'refused', 'row_unreadable', 'internal')),
     ADD COLUMN asked_days smallint; -- how many days back that person asked for
+-- A dead token's message is the names of its profiles, or nothing: what Meta said of it is nobody's name.
+UPDATE insight_accounts SET message = NULL WHERE reason = 'token_dead';
 ALTER TABLE insight_days
     ADD COLUMN message text CHECK (length(message) <= 500), -- which row of Meta's is why, for a person
     ADD COLUMN emptied_at timestamptz; -- when every row that it had before was gone from Meta's answer; null: never, or there are rows again

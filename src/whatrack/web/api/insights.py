@@ -103,8 +103,11 @@ class InsightRow(Numbers):
 
 
 class AccountFreshness(BaseModel):
-    """When an account's spend was last whole, and how many of the period's days are over and were not read since.
+    """How current an account's spend is.
 
+    fetched_at: when the last try ended that left nothing due and no day set aside, whatever the period (`whole_at` in
+    `/api/v1/meta-ads/sync`, whose `fetched_at` is of its newest answer); gaps: how many of the period's days are over and were not
+    read since they ended, so not whole.
     silent_days: came, and Meta says that nothing was spent, while people (silent_people) came from the account's ads.
     """
 

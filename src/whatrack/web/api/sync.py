@@ -28,10 +28,12 @@ class Wish(BaseModel):
 
 
 class AccountSync(BaseModel):
-    """An ad account. Days are of its zone; due: to be fetched now; missing: never fetched yet; early: over, and last fetched while
+    """How far fetching one ad account is. Days are of its zone.
 
-    they lasted; aside: came with a row that cannot be read, to be tried again later while the others go on. message: what Meta
-    said, or which row or profile it is about.
+    due: to be fetched now; missing: never fetched yet; early: over, and last fetched while they lasted; aside: came with a row that
+    cannot be read, to be tried again later while the others go on. fetched_at: when the request began that last brought a day, be it
+    one that still lasts; whole_at: when the last try ended that left nothing due and nothing set aside, which reports call the
+    account's `fetched_at`. message: what Meta said, or which row or profile it is about.
     """
 
     account_id: UUID
@@ -66,10 +68,11 @@ class Sync(BaseModel):
 
 
 class Begun(BaseModel):
-    """What becomes of a wish. asked: accounts fetched at once because of it; under_way: being fetched, or about to be; throttled:
+    """What becomes of a wish, in accounts.
 
-    Meta wants us to wait; recent: wished for within a minute for as many days, and so left alone. added_days: account-days that are
-    due because of it and were not before, those of accounts under way and throttled ones included.
+    asked: fetched at once because of it; under_way: being fetched, or about to be; throttled: Meta wants us to wait; recent: wished
+    for within a minute for as many days, and so left alone. added_days: account-days that are due because of it and were not
+    before, those of accounts under way and throttled ones included.
     """
 
     asked: int

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from whatrack.connections import ad_accounts
 from whatrack.errors import Refused
 from whatrack.insights import progress, wishes
-from whatrack.roi import silent as silences
+from whatrack.roi import silent
 from whatrack.web.addresses import own_path
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import roi_page, roi_unknown
@@ -37,13 +37,14 @@ async def days(request: Request, db: Db, who: Member, settings: TheSettings) -> 
         found = await progress.progress(conn, who.organization_id)
         known = await roi_page.options(conn, who.organization_id)
         ask = filters.ask(today)
-        silent = await silences.find(conn, who.organization_id, None, ask.since, ask.until)
+        silent_days = await silent.find(conn, who.organization_id, None, ask.since, ask.until)
     return page(
         request,
         "roi_days.html",
         **roi_page.places(filters, "/roi/days", ask) | {"with_basis": False},
+        unknown=roi_unknown.of_days(request, filters, ask, "/roi/days"),
         progress=found,
-        silent=Counter(each.ad_account_id for each in silent),
+        silent_days=Counter(each.ad_account_id for each in silent_days),
         sync=syncing(found),
         back=filters.to("/roi/days"),
         why=why,
@@ -64,7 +65,7 @@ async def account(request: Request, db: Db, who: Member, account_id: str) -> Res
         ask = filters.ask(today)
         known = await ad_accounts.one(conn, who.organization_id, account_id)
         found = await progress.account_days(conn, who.organization_id, known.id, ask.since, ask.until)
-        silent = await silences.find(conn, who.organization_id, [known.id], ask.since, ask.until)
+        silent_days = await silent.find(conn, who.organization_id, [known.id], ask.since, ask.until)
     path = f"/roi/days/{known.ad_account_id}"
     return page(
         request,
@@ -73,7 +74,7 @@ async def account(request: Request, db: Db, who: Member, account_id: str) -> Res
         unknown=roi_unknown.of_days(request, filters, ask, path),
         account=known,
         days=found,
-        people={each.day: each.people for each in silent},
+        people={each.day: each.people for each in silent_days},
         why=why,
         now=now,
     )

@@ -18,7 +18,7 @@ from whatrack.roi import looks, metrics
 from whatrack.roi import report as reports
 from whatrack.roi.ask import Ask
 from whatrack.roi.report import Day, Report, Row
-from whatrack.web.pages import charts, i18n, roi_chips, roi_columns, roi_funnel, roi_silence
+from whatrack.web.pages import charts, i18n, roi_chips, roi_columns, roi_funnel, roi_silent
 from whatrack.web.pages import roi_figures as figures
 from whatrack.web.pages.i18n import _, ngettext
 from whatrack.web.pages.render import UNKNOWN, ago, day, money, times
@@ -29,7 +29,7 @@ from whatrack.web.pages.roi_filters import BASES, LEVELS, NEXT, PERIODS, STATUSE
 MOST_ACCOUNTS = 1000
 ROWS = "/rows"  # of a report's address: the children of a row
 ON_PAPER = 13  # columns that A4 on its side holds beside the names
-GRAVE = ("rate_missing", "no_spend", "gaps", "immature")
+GRAVE = ("rate_missing", "silent_days", "gaps", "immature")
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -373,7 +373,7 @@ def notes(found: Report, filters: Filters, *, opens: bool) -> dict[str, list[tup
     mature = found.immature_since
     known: dict[str, tuple[str, str, str]] = {
         "rate_missing": (_("Falta a cotação de %(currencies)s em algum dia: esse dinheiro não entra em nenhuma soma.", currencies=apart or _("uma moeda")), rates, _("Informar cotações")),
-        "no_spend": (roi_silence.words(found), roi_silence.days_of(found, filters) if opens else "", _("Ver os dias")),
+        "silent_days": (roi_silent.words(found), roi_silent.days_of(found, filters) if opens else "", _("Ver os dias")),
         "gaps": (_("Há dias de alguma conta que ainda não vieram inteiros da Meta: o investimento pode estar incompleto."), days, _("Ver quais")),
         "immature": (_("Cliques desde %(day)s ainda podem virar vendas: o resultado deles é imaturo.", day=day(mature, "short")) if mature else _("Os cliques mais recentes ainda podem virar vendas."), "", ""),
         "converted": (_("Valores em outra moeda foram convertidos para %(currency)s pela cotação do dia de cada um.", currency=found.currency), rates, _("Ver cotações")),

@@ -11,7 +11,7 @@ from whatrack.web.pages.render import ago
 from whatrack.web.pages.roi_page import Empty
 from whatrack.web.pages.roi_unknown import Unknown
 
-# Why fetching was not whole, as insights/ names it.
+# Why fetching did not bring everything, as insights/ names it.
 REASONS = {
     "no_profile": marked("nenhum perfil conectado vê esta conta"),
     "token_dead": marked("o token do perfil não vale mais: reconecte o perfil"),
