@@ -1,6 +1,7 @@
 """Why an account's figures do not come is said by its cause, with what helps, and what is empty is not silent."""
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from tests.conversions import put
 from tests.insights import Ledger, a_ledger
 from tests.pages_support import get
 from tests.roi_world import ZONES, World, make_world
-from tests.support import sign_in
+from tests.support import rows, sign_in
 from whatrack.cli import doctor
 from whatrack.connections.tokens import Sight
 from whatrack.db import Database
@@ -20,7 +21,7 @@ from whatrack.db import now as clock
 from whatrack.insights import reasons
 from whatrack.insights.fetch import NobodySees
 from whatrack.meta.errors import Refusal, TokenDead
-from whatrack.roi import facts
+from whatrack.roi import facts, periods, silent
 from whatrack.sandbox.state import AdAccount
 from whatrack.sandbox.trouble import break_login, revise
 from whatrack.units import new_id
@@ -231,6 +232,75 @@ async def test_a_date_that_is_none_is_told_above_the_days_of_every_account(tab: 
         "O endereço diz since=2026-02-30, o que não é uma data como 2026-11-24. Mostramos 30/10/2026."
         in page.words
     )
+
+
+CLOCKS_BACK = """
+UPDATE ticket_tracking SET last_touch_at = '2026-11-01 04:30Z' WHERE meta_source_type = 'ad'
+AND meta_ad_id IN (SELECT meta_ad_id FROM meta_ads WHERE meta_account_id = '3' ORDER BY meta_ad_id LIMIT 2)
+"""
+
+
+async def test_the_people_of_a_silent_day_are_those_whose_touch_lies_on_it_where_the_account_is(
+    db: Database, world: World
+):
+    zones = ZONES | {"act_3": "America/Havana"}  # whose 1 November has its first hour twice
+    since, until = date(2026, 9, 1), date(2026, 11, 10)
+    await put(
+        db, "UPDATE meta_ad_accounts SET timezone_name = %s WHERE ad_account_id = 'act_3'", zones["act_3"]
+    )
+    await put(db, CLOCKS_BACK)
+    for account in zones:
+        await emptied(world, db, account, since, until, "2026-11-20")
+    read = [  # right at its end, or a second before
+        (periods.begins(day + timedelta(days=1), zone) - timedelta(seconds=day.day % 2), day, account)
+        for account, zone in zones.items()
+        for day in periods.days(since, until)
+    ]
+    async with db.system() as conn, conn.cursor() as cursor:
+        await cursor.executemany(
+            """UPDATE insight_days SET fetched_at = %s WHERE day = %s
+               AND account_id = (SELECT id FROM meta_ad_accounts WHERE ad_account_id = %s)""",
+            read,
+        )
+    came = await rows(
+        db,
+        """SELECT ad_account_id, touched_at FROM ticket_facts f JOIN meta_ad_accounts a ON a.organization_id = f.organization_id
+           AND a.ref = f.account_ref WHERE f.is_lead""",
+    )
+    by_day = Counter(
+        (row["ad_account_id"], periods.day_in(row["touched_at"], zones[row["ad_account_id"]])) for row in came
+    )
+    async with db.tenant(world.shop.id) as conn:
+        found = await silent.find(conn, world.shop.id, None, since, until)
+        few = await silent.find(conn, world.shop.id, None, date(2026, 10, 5), date(2026, 10, 6))
+
+    silence = [(each.ad_account_id, each.day, each.people) for each in found]
+    assert silence == sorted(
+        (account, day, people)
+        for (account, day), people in by_day.items()
+        if since <= day <= until and day.day % 2 == 0
+    )
+    assert {account for account, _, _ in silence} == {*zones}
+    assert few == [each for each in found if each.day in (date(2026, 10, 5), date(2026, 10, 6))]
+
+
+async def test_an_account_in_a_zone_that_this_machine_does_not_know_has_no_silent_day_and_breaks_nothing(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    since, until = date(2026, 9, 1), date(2026, 11, 10)
+    period = f"period=custom&since={since}&until={until}"
+    for account in ("act_1", "act_2"):
+        await emptied(world, db, account, since, until, "2026-11-20")
+    await put(db, "UPDATE meta_ad_accounts SET timezone_name = 'Mars/Olympus' WHERE ad_account_id = 'act_1'")
+    _, by_account = await told(tab, since, until)
+    pages = [await get(tab, f"{path}?{period}") for path in ("/roi", "/roi/days", "/roi/days/act_1")]
+    async with db.tenant(world.shop.id) as conn:
+        checked = await doctor._organization(conn, world.shop.organization)
+
+    assert by_account["act_1"] == (0, 0)
+    assert all(by_account["act_2"])
+    assert [page.status for page in pages] == [200, 200, 200]
+    assert checked
 
 
 async def test_doctor_warns_of_zero_where_people_came(db: Database, world: World):

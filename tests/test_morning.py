@@ -1,5 +1,6 @@
 """The morning's letter: what it tells, to whom, and when."""
 
+import asyncio
 import base64
 import hashlib
 import html
@@ -27,6 +28,7 @@ from tests.pages_support import get, send
 from tests.roi_world import make_world, spend
 from tests.simulated_clock import SimulatedClock
 from tests.support import SEALER, Shop, make_person, make_shop, rows, sign_in, stranger
+from tests.test_exceptions import waits
 from whatrack.db import Connection, Database
 from whatrack.db import now as clock
 from whatrack.insights import progress, rollups
@@ -152,6 +154,38 @@ async def test_a_letter_that_is_put_off_comes_again_in_half_an_hour(db: Database
     assert row["soon"]
 
 
+async def test_two_processes_serve_two_organizations_at_once(db: Database, shop: Shop):
+    other = await make_shop(db, "vizinha")
+    for each in (shop, other):
+        person = await make_person(db, each)
+        async with db.tenant(each.id) as conn:
+            await subscriptions.subscribe(conn, each.id, person.id)
+    await make_due(db)
+    async with db.system() as one, db.system() as two:
+        claimed = [await subscriptions.claim(conn) for conn in (one, two)]
+
+    assert {reader.organization_id for readers in claimed for reader in readers} == {shop.id, other.id}
+    assert [len(readers) for readers in claimed] == [1, 1]
+
+
+async def test_removing_a_member_waits_for_their_letter_and_the_letter_for_nobody(db: Database, shop: Shop):
+    person = await make_person(db, shop)
+    async with db.tenant(shop.id) as conn:
+        await subscriptions.subscribe(conn, shop.id, person.id)
+    await make_due(db)
+    async with db.system() as conn:
+        (owed,) = await subscriptions.claim(conn)
+        removing = asyncio.create_task(put(db, "DELETE FROM memberships WHERE user_id = %s", person.id))
+        await waits(db, "DELETE FROM memberships")
+        await subscriptions.tell(conn, owed, b"x" * 32)
+        told = await (await conn.execute("SELECT day FROM report_letters")).fetchall()
+
+    assert await removing == 1
+    assert told == [(owed.day,)]
+    assert await rows(db, "SELECT 1 FROM report_letters") == []
+    assert await due_at(db) == []
+
+
 async def test_who_leaves_the_organization_gets_no_more_letters(db: Database, shop: Shop):
     person = await make_person(db, shop)
     async with db.tenant(shop.id) as conn:
@@ -264,6 +298,22 @@ def test_a_letter_goes_out_as_text_and_html_side_by_side():
     assert (text.get_content(), page.get_content().rstrip("\n")) == (letter.text, letter.html)
 
 
+def test_bodies_are_ascii_in_lines_that_every_server_takes():
+    stop = SITE + subscriptions.STOP + "x" * 64
+    letter = letters.letter(
+        reader(), a_morning(organization="Clínica " + "Sorriso " * 20, is_late=True), SITE, stop
+    )
+    for each in (letter, emails.Letter("a@example.com", "Olá", "Olá\n" + "plain " * 60)):
+        sent = post.written(each, sender="WhaTrack <a@wt.example>", domain="wt.example").as_bytes()
+        body = sent.partition(b"\n\n")[2]
+        read = message_from_bytes(sent, policy=policy.default).get_body(("plain",))
+
+        assert body.isascii()
+        assert max(map(len, body.splitlines())) <= 76  # RFC 2045, 6.7
+        assert read
+        assert read.get_content() in (each.text, each.text + "\n")
+
+
 MANY_ADS = """
 WITH made AS (
     INSERT INTO meta_ads (organization_id, meta_ad_id, name, effective_status, meta_ad_set_id, meta_ad_set_name, meta_campaign_id,
@@ -324,6 +374,30 @@ async def test_of_equal_ads_two_are_named_and_always_the_same(db: Database):
     (pair,) = pairs
     assert None not in pair
     assert len({*pair}) == 2
+
+
+async def test_the_best_ad_is_looked_for_on_so_many_pages_and_no_more(db: Database):
+    world = await make_world(db, tickets=0, rules=False)
+    async with db.system() as conn:
+        day = await yesterday(conn)
+        ref, now = world.accounts["act_1"], await clock(conn)
+        values = {"organization": world.shop.id, "ads": 12, "account": ref, "day": day, "least": 1}
+        await conn.execute(MANY_ADS, values)
+        last = "UPDATE meta_ad_insights_daily SET spend = 0 WHERE day = %s AND ad_ref < (SELECT max(ref) FROM meta_ads)"
+        await conn.execute(last, [day])
+        await rollups.replace_days(conn, world.shop.id, ref, [day])
+        ask = Ask("ad", day, day, sort="profit", spent_only=False)
+        whole = await report(conn, world.shop.id, ask, now)
+        found = {}
+        for limit in (1, 2, 3, 20):
+            page = await report(conn, world.shop.id, msgspec.structs.replace(ask, limit=limit), now)
+            found[limit] = await morning._first(conn, world.shop.id, page, now)
+    (place,) = [place for place, row in enumerate(whole.rows) if row.amounts.spend]
+
+    assert morning.PAGES <= place < 20
+    assert {limit: row is not None for limit, row in found.items()} == {
+        limit: place < limit * morning.PAGES for limit in found
+    }
 
 
 async def test_an_ad_that_spent_nothing_is_neither_best_nor_worst(db: Database):
@@ -418,6 +492,21 @@ async def test_the_letter_says_that_yesterday_was_last_read_while_it_lasted(ledg
     assert not whole.is_late
     assert told.is_late
     assert "ainda não veio inteiro da Meta" in letters.letter(reader(), told, SITE, STOP).text
+
+
+async def test_the_letter_says_that_yesterday_lasts_where_an_account_is(db: Database):
+    world = await make_world(db, tickets=0, rules=False)
+    await put(
+        db, "UPDATE meta_ad_accounts SET is_active = ad_account_id = 'act_1', timezone_name = 'Etc/GMT+12'"
+    )
+    await put(db, "UPDATE organizations SET timezone = 'Pacific/Kiritimati'")  # 26 hours ahead
+    async with db.system() as conn:
+        day = (await clock(conn)).astimezone(ZoneInfo("Etc/GMT+12")).date()
+        on = await morning.of_day(conn, world.shop.id, day)
+        await conn.execute("UPDATE meta_ad_accounts SET is_active = false")
+        off = await morning.of_day(conn, world.shop.id, day)
+
+    assert (on.is_late, off.is_late) == (True, False)
 
 
 async def test_a_day_is_whole_once_it_was_read_after_its_end_and_today_is_no_gap(ledger: Ledger):
@@ -633,7 +722,12 @@ async def test_a_letter_is_stopped_by_its_link_with_one_press_and_nobody_signs_i
         assert page.headers["Referrer-Policy"] == "strict-origin"
 
 
-async def test_a_mail_program_stops_letters_by_itself(db: Database, shop: Shop, service: str):
+@pytest.mark.parametrize(
+    "headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://mail.example"}], ids=str
+)
+async def test_a_mail_program_stops_letters_by_itself_even_from_a_site_of_its_own(
+    db: Database, shop: Shop, service: str, headers: dict[str, str]
+):
     letter = await with_letter(db, shop)
     sent = post.written(letter, sender="WhaTrack <a@wt.example>", domain="wt.example").as_bytes()
     (line,) = re.findall(rb"^List-Unsubscribe: <(.*)>\r?$", sent, re.MULTILINE)  # whole, and as it is
@@ -642,7 +736,9 @@ async def test_a_mail_program_stops_letters_by_itself(db: Database, shop: Shop, 
     form = aiohttp.FormData({"List-Unsubscribe": "One-Click"})
     async with (
         aiohttp.ClientSession(service) as machine,
-        machine.post(line.decode().removeprefix(SITE), data=form, allow_redirects=False) as answer,
+        machine.post(
+            line.decode().removeprefix(SITE), data=form, headers=headers, allow_redirects=False
+        ) as answer,
     ):
         assert answer.status == 200
 

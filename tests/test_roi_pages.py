@@ -484,7 +484,7 @@ async def test_a_date_that_is_none_is_told_beside_the_days_that_are_shown(tab: a
             page = await get(tab, f"{path}?period=custom&{asked}&until=2026-10-30")
             assert page.status == 200
             assert said in page.text
-            assert href(page.text, "Tirar do filtro") == f"{path}?period=custom&until=2026-10-30"
+            assert href(page.text, "Usar este período") == f"{path}?period=custom&until=2026-10-30"
     neither = await get(tab, "/roi?period=custom&since=ontem&until=amanhã")
     assert "since=ontem, o que não é uma data" in neither.text
     assert "until=amanhã, o que não é uma data" in neither.text
@@ -497,7 +497,9 @@ async def test_a_period_longer_than_a_report_is_told_beside_the_days_that_are_sh
     for path in ("/roi", "/roi/time", "/roi/people", "/roi/reconciliation"):
         page = await get(tab, f"{path}?period=custom&since=2020-01-01&until=2026-10-30")
         assert LONG in page.text
-        assert href(page.text, "Tirar do filtro") == f"{path}?period=custom&since=2024-10-31&until=2026-10-30"
+        assert (
+            href(page.text, "Usar este período") == f"{path}?period=custom&since=2024-10-31&until=2026-10-30"
+        )
     for fine in (
         "since=2024-10-31&until=2026-10-30",
         "since=2026-10-30&until=2024-10-31",
@@ -525,7 +527,7 @@ async def test_what_is_behind_a_figure_says_too_that_its_days_are_other_than_ask
 
     assert DATES["since=1999-12-31"] in odd.text
     assert LONG in long.text
-    without = href(long.text, "Tirar do filtro") or ""
+    without = href(long.text, "Usar este período") or ""
     assert "since=2024-10-31&until=2026-10-30" in without
     again = await get(tab, without)
     assert again.status == 200

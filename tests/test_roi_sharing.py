@@ -176,8 +176,14 @@ async def test_brazils_tax_is_asked_about_only_where_an_account_is_billed_in_rea
         async with db.tenant(shop.id) as conn:
             await conn.execute(statement, [*values])
 
-    async def asks(address: str = "/roi") -> bool:
-        return question in (await get(admin, address)).words
+    async def asks(query: str = "") -> bool:
+        """What the page asks, and the API notes."""
+        address = "/api/v1/meta-ads/insights?level=account&since=2026-11-01&until=2026-11-02"
+        async with admin.get(f"{address}&{query}") as answer:
+            noted = "tax_off" in (await answer.json())["notes"]
+        asked = question in (await get(admin, f"/roi?{query}")).words
+        assert noted is asked
+        return asked
 
     await change("UPDATE organizations SET base_currency = 'USD' WHERE id = %s", shop.id)
     assert not await asks()
@@ -187,8 +193,8 @@ async def test_brazils_tax_is_asked_about_only_where_an_account_is_billed_in_rea
     assert not await asks()  # the accounts are known, and none is
     await change(ACCOUNT, shop.id, uuid4(), "act_2", "BRL")
     assert await asks()
-    assert await asks("/roi?account=act_2")
-    assert not await asks("/roi?account=act_1")
+    assert await asks("account=act_2")
+    assert not await asks("account=act_1")
 
     costs_page = await get(admin, "/settings/costs")
     assert "/settings/costs/new?kind=meta_tax" in costs_page.text
@@ -349,6 +355,15 @@ async def test_rates_are_entered_imported_and_removed(db: Database, shop: Shop, 
     assert {row["source"] for row in found[3:]} == {"carried"}
     await send(admin, "/settings/rates/remove", day="2026-11-20", currency="USD", into="BRL")
     assert len(await rows(db, "SELECT 1 FROM fx_rates WHERE day = '2026-11-20'")) == 0
+    kept = len(await rows(db, "SELECT 1 FROM fx_rates"))
+    for odd in (
+        {},
+        {"day": "2026-11-23", "currency": "dólar", "into": "BRL"},
+        {"day": "x", "currency": "USD", "into": "BRL"},
+    ):
+        left = await send(admin, "/settings/rates/remove", follow=True, **odd)
+        assert "Nada foi removido." in left.words
+    assert len(await rows(db, "SELECT 1 FROM fx_rates")) == kept
     wrong = await send(admin, "/settings/rates", day="2026-11-20", currency="BRL", rate="1")
     assert wrong.errors == {"currency": "A moeda da organização não precisa de cotação."}
     wrong = await send(admin, "/settings/rates/import", lines="x;y;z\nx;y;z")

@@ -7,6 +7,7 @@ follow   ticket_marks                      facts of the tickets that changed, fo
 keep     delivery partitions, exceptions   makes days ahead, drops old ones, warns before anything goes
          sessions, links, failures, states forgets those whose time is over
          number_hours                      forgets what is older than a month
+         report_letters                    forgets those of more than a year ago
          tokens                            encrypts them anew after a change of keys
 check    meta_connections, numbers         asks Meta how tokens are, and renews those in their last days
 list     meta_connections                  reads the ad accounts that each profile sees
@@ -15,6 +16,7 @@ send     meta_conversion_events            what Meta is owed, a few requests at 
 sweep    meta_conversion_events            ends what is too old, mends what was skipped, frees duplicates
 ads      ticket_tracking, meta_ad_lookups  names of the ads that people came from; "names": anew each day
 morning  report_subscriptions              owes yesterday's figures by mail at eight (only with SMTP_HOST)
+         report_letters                    which day each of them was about
 spend    insight_accounts, insight_days    what ads spent, account by account, six at a time
 plan     meta_ad_accounts                  which accounts are fetched: turned on, off, or to be read again
 mail     emails                            sends what is owed (only with SMTP_HOST)

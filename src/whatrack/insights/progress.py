@@ -153,7 +153,7 @@ async def progress(conn: Connection, organization_id: UUID) -> Progress:
         values = {
             "organization": organization_id,
             "of_days": list(OF_DAYS),
-            "zones": await _zones(conn, organization_id),
+            "zones": await zones(conn, organization_id),
         }
         return Progress(await (await cursor.execute(ACCOUNTS, values)).fetchall())
 
@@ -174,11 +174,11 @@ async def account_days(
             "since": since,
             "until": until,
         }
-        values["zones"] = await _zones(conn, organization_id)
+        values["zones"] = await zones(conn, organization_id)
         return await (await cursor.execute(DAYS, values)).fetchall()
 
 
-async def _zones(conn: Connection, organization_id: UUID) -> list[str]:
-    """The zones of the organization's accounts, as far as they are any."""
+async def zones(conn: Connection, organization_id: UUID) -> list[str]:
+    """The zones of the organization's accounts, as far as this machine knows them."""
     found = await (await conn.execute(ZONES, [organization_id])).fetchall()
     return [zone for (zone,) in found if days.is_zone(zone)]

@@ -23,7 +23,7 @@ Note = Literal[
     "converted",      # money of another currency was converted at the rate of its day
     "rate_missing",   # there is money whose day has no rate: it is in no sum, see Row.apart
     "immature",       # counted by click, and the period's last clicks may still become sales: see immature_since
-    "tax_off",        # nobody has said yet whether Meta's invoice has tax
+    "tax_off",        # nobody has said yet whether Meta's invoice has tax, and Brazil's may be: see asks_tax
     "partial",        # the period has days that are not over, or that Meta may still restate
     "refunds_by_sale",  # refunds stand on the day of their sale, as was asked, not on their own
     "silent_days",    # Meta says that an account spent nothing on days on which people came from its ads: see Freshness
@@ -69,9 +69,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How current an account's spend is. fetched_at: when nothing of it was due any more; gaps: days of the period that are over
+    """How current an account's spend is.
 
-    and not whole, that is, not read since they ended. came: whether any day of the period was ever read, with delivery or without.
+    fetched_at: when nothing of it was due any more. gaps: days of the period that are over and not whole, that is, not read since
+    they ended. came: whether any day of the period was ever read, with delivery or without.
     silent_days: those that came without a row though people (silent_people) came from the account's ads.
     """
 

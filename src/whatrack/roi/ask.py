@@ -26,9 +26,9 @@ MAX_OFFSET = 1_000_000  # farther than any report has rows
 
 
 class Within(msgspec.Struct, frozen=True):
-    """A row that is asked about: its children, or itself. id: ad_account_id ("act_…") for account, else Meta's id, whole;
+    """A row that is asked about: its children, or itself.
 
-    '' for ads that have no campaign or ad set.
+    id: ad_account_id ("act_…") for account, else Meta's id, whole; '' for ads that have no campaign or ad set.
     """
 
     kind: Level

@@ -86,7 +86,7 @@ LANGUAGES = {
         apart="{currency} without a rate: {spend} spent, {revenue} revenue",
         refunds=", {refunds} refunded",
         rates="Enter the rate",
-        late="Mind: some account’s yesterday has not come whole from Meta yet. Spend may be incomplete.",
+        late="Note: yesterday is not complete yet for at least one account. Spend may be too low.",
         report="Open this day’s report",
         why="You asked for the daily figures of {organization} at {email}.",
         stop="Stop this mail",
@@ -97,8 +97,8 @@ LANGUAGES = {
 class Morning(msgspec.Struct, frozen=True):
     """What the letters of one organization tell. best, worst: of the ads that spent, by profit; None without any, and no worst of one.
 
-    apart: money whose day has no rate, a currency each: in none of the sums. is_late: some account's day was not read since it
-    ended.
+    apart: money whose day has no rate, a currency each: in none of the sums. is_late: some account's day has not ended yet, or was
+    not read since.
     """
 
     organization: str

@@ -9,14 +9,16 @@ from whatrack import db as database
 from whatrack.crypto import Sealer
 from whatrack.db import Connection
 from whatrack.observe import logger
-from whatrack.roi import letters, secret_links, subscriptions
+from whatrack.roi import letters, periods, scope, secret_links, subscriptions
 from whatrack.roi import report as reports
-from whatrack.roi.ask import MAX_OFFSET, Ask
+from whatrack.roi.ask import MAX_LIMIT, Ask
 from whatrack.roi.letters import Morning
 from whatrack.roi.report import Report, Row
 from whatrack.tenants import emails, organizations
 
-ROWS = 100  # of a page of ads: seldom more than one is looked through, for those with sales and no spend
+# Ads that are looked through for the best and for the worst; beyond so many that sold and spent nothing, none is named.
+ROWS = MAX_LIMIT
+PAGES = 5
 
 log = logger(__name__)
 
@@ -64,22 +66,30 @@ async def of_day(conn: Connection, organization_id: UUID, day: date) -> Morning:
         )
         worst = await _first(conn, organization_id, rising, now, but=best)
     totals = found.totals
-    late = "gaps" in found.notes
+    late = "gaps" in found.notes or await _still_lasts(conn, organization_id, ask, now)
     return Morning(own.name, own.slug, day, found.currency, totals.amounts, best, worst, totals.apart, late)
 
 
 async def _first(
     conn: Connection, organization_id: UUID, found: Report, now: datetime, but: Row | None = None
 ) -> Row | None:
-    """The first row in the report's order that spent and lacks no money for want of a rate, on whichever page; None without any.
+    """The first row in the report's order that spent and lacks no money for want of a rate; None without any on these pages.
 
     Which of two of one profit comes first, the report decides, always alike. but: another row than this.
     """
-    while True:
+    for page in range(PAGES):
+        if page:
+            if found.next_offset is None:
+                break
+            ask = msgspec.structs.replace(found.ask, offset=found.next_offset)
+            found = await reports.report(conn, organization_id, ask, now)
         for row in found.rows:
             if row.amounts.spend and not row.apart and not (but and row.id == but.id):
                 return row
-        if found.next_offset is None or found.next_offset > MAX_OFFSET:
-            return None
-        ask = msgspec.structs.replace(found.ask, offset=found.next_offset)
-        found = await reports.report(conn, organization_id, ask, now)
+    return None
+
+
+async def _still_lasts(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> bool:
+    """Whether the day of some account that is on is not over: west of the organization, yesterday ends later."""
+    about = await scope.load(conn, organization_id, ask)
+    return any(each.is_active and periods.day_in(now, each.zone) <= ask.until for each in about.asked)

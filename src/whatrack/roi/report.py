@@ -195,9 +195,10 @@ def _unknown_last(ask: Ask, rows: list[Row]) -> list[Row]:
 
 
 def _has_gaps(about: Scope, ask: Ask, now: datetime, rows: Sequence[Row], fresh: Sequence[Freshness]) -> bool:
-    """Whether spend of days that are over may be missing: those that did not come whole, those of an account that is on and of
+    """Whether spend of days that are over may be missing.
 
-    which none came, or those of one that is off and whose ads brought people all the same, as far as they are among the rows.
+    They did not come whole; or none came of an account that is on, or of one that is off and whose ads brought people all the
+    same, as far as they are among the rows.
     """
     came = {each.ad_account_id for each in fresh if each.came}
     on = any(
@@ -278,7 +279,7 @@ def _notes(
         "rate_missing": bool(missing),
         "immature": immature,
         "refunds_by_sale": ask.refunds_by_sale,
-        "tax_off": not about.tax_known,
+        "tax_off": about.asks_tax,
         "partial": ask.until > today - PARTIAL,
         "gaps": gaps,
         "silent_days": is_silent,

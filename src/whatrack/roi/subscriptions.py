@@ -34,13 +34,17 @@ DELETE: LiteralString = "DELETE FROM report_subscriptions WHERE organization_id 
 HAS: LiteralString = (
     "SELECT EXISTS (SELECT FROM report_subscriptions WHERE organization_id = %s AND user_id = %s)"
 )
-# All who are due in the organization that has waited longest: one report serves them all.
+# All who are due in the organization that has waited longest and that no other process serves: one report for them all.
+# Their memberships are held before a letter is owed, which needs them, and nothing is waited for: who is being removed is left out.
+# Waiting for them after the rows here, while a removal waits for these, neither would get on.
 CLAIM: LiteralString = f"""
 WITH first AS (
-    SELECT organization_id FROM report_subscriptions WHERE due_at <= now() ORDER BY due_at LIMIT 1
+    SELECT s.organization_id FROM report_subscriptions s JOIN memberships m USING (organization_id, user_id)
+    WHERE s.due_at <= now() ORDER BY s.due_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED FOR KEY SHARE OF m SKIP LOCKED
 ), due AS (
     SELECT s.organization_id, s.user_id FROM report_subscriptions s JOIN first USING (organization_id)
-    WHERE s.due_at <= now() FOR UPDATE OF s SKIP LOCKED
+    JOIN memberships m USING (organization_id, user_id)
+    WHERE s.due_at <= now() FOR UPDATE OF s SKIP LOCKED FOR KEY SHARE OF m SKIP LOCKED
 )
 UPDATE report_subscriptions s SET due_at = {NEXT}
 FROM due, users u, organizations o CROSS JOIN LATERAL (SELECT (now() AT TIME ZONE o.timezone)::date - 1 AS day) AS yesterday

@@ -16,8 +16,10 @@ from whatrack.tenants import emails
 from whatrack.tenants.emails import Letter, Owed
 
 TIMEOUT_S = 20.0
+# What is in a body goes through every server as it is: ASCII, in lines that RFC 2045 allows.
+IN_BODIES = default.clone(cte_type="7bit", max_line_length=76)
 # An address in a header stays whole: where a line is folded at 78 characters, it would be encoded, and no mail program would open it.
-POLICY = default.clone(max_line_length=900)
+IN_HEADERS = default.clone(max_line_length=900)
 
 log = logger(__name__)
 
@@ -60,7 +62,7 @@ def deliver(settings: Settings, letter: Letter) -> None:
 
 def written(letter: Letter, *, sender: str, domain: str) -> EmailMessage:
     """The letter as mail servers carry it. domain: ours, so that no machine's name is told."""
-    message = EmailMessage(POLICY)
+    message = EmailMessage(IN_BODIES)
     message["From"] = sender
     message["To"] = letter.to
     message["Subject"] = " ".join(letter.subject.split())
@@ -73,6 +75,7 @@ def written(letter: Letter, *, sender: str, domain: str) -> EmailMessage:
     message.set_content(letter.text)
     if letter.html:
         message.add_alternative(letter.html, subtype="html")
+    message.policy = IN_HEADERS  # bodies are encoded by now
     return message
 
 

@@ -65,7 +65,7 @@ class WithoutRate(BaseModel):
     refunds: Decimal
 
 
-_OF_COSTS = "what costs make of money: up to six places, so that in one zone rows and special rows sum to the totals within half a cent"
+_OF_COSTS = "what costs make of money: up to six places, so that in one zone rows and special rows sum to the totals to 0.000001 a row"
 _SAID = dict.fromkeys(DERIVED, _OF_COSTS) | {"profit": f"{_OF_COSTS}; exactly that of its terms"}
 _numbers: dict[str, Any] = {
     name: (int | None if name in COUNTS else Decimal | None, Field(description=_SAID.get(name)))

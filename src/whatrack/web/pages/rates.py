@@ -109,7 +109,7 @@ async def import_sheet(request: Request, db: Db, who: Admin) -> Response:
 
 @router.post("/remove")
 async def remove(request: Request, db: Db, who: Admin) -> Response:
-    """Forget one rate, and its repetitions on the days after it."""
+    """Forget one rate, and its repetitions on the days after it. What cannot be read, or is not there, is said to be left."""
     form = await sent_form(request)
     currency, into = form.choice("currency", CURRENCIES), form.choice("into", CURRENCIES)
     day = _iso(form.text("day"))
@@ -123,7 +123,7 @@ async def remove(request: Request, db: Db, who: Admin) -> Response:
 
 def _removed(done: int) -> str:
     if done < 2:
-        return _("Cotação removida.") if done else ""
+        return _("Cotação removida.") if done else _("Nada foi removido.")
     return ngettext(
         "Cotação removida, e a repetição dela em %(num)s dia seguinte.",
         "Cotação removida, e as repetições dela em %(num)s dias seguintes.",

@@ -103,7 +103,7 @@ def all_off(depth: int) -> str:
 def blank(context: dict[str, Any], now: Syncing, depth: int, unknown: Unknown | None = None) -> Empty | None:
     """Why there is nothing to see at all, and what to do next; None when there is something. depth: as in all_off."""
     if unknown and unknown.is_all:
-        return Empty("search", unknown.text, unknown.href, _("Tirar do filtro"))
+        return Empty("search", unknown.text, unknown.href, unknown.act)
     totals = context["report"].totals.amounts
     if totals.spend or totals.leads or totals.sales:
         return None

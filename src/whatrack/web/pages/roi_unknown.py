@@ -1,6 +1,6 @@
 """What an address asks of the report and is not there: said in a line, and nothing shown where nothing else was asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -27,7 +27,7 @@ SHOWN = 5  # of many the first
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """text: what is not there. shown: what is shown instead, where something else is. href: the same without it.
+    """text: what is not there. shown: what is shown instead, where something else is. href: the same without it; act: to go there.
 
     is_all: of a filter nothing else is left, so that no row can be. is_other: what is shown is not what was asked for.
     """
@@ -35,6 +35,7 @@ class Unknown(msgspec.Struct, frozen=True):
     text: str
     shown: str
     href: str
+    act: str
     is_all: bool
     is_other: bool
 
@@ -63,6 +64,7 @@ async def of(
         text=" ".join([*filter(None, reasons), *other]),
         shown=" ".join(dict.fromkeys(other.values())),
         href=filters.to(path, **left, **_cut(filters, ask)),
+        act=_("Tirar do filtro") if gone else _act(other, ask),
         is_all=any(asked[name] and not left[name] for name in asked),
         is_other=bool(other),
     )
@@ -86,6 +88,7 @@ def of_days(request: Request, filters: Filters, ask: Ask, path: str, **kept: str
         text=" ".join(other),
         shown=" ".join(dict.fromkeys(other.values())),
         href=filters.to(path, **kept, **_cut(filters, ask)),
+        act=_act(other, ask),
         is_all=False,
         is_other=True,
     )
@@ -94,6 +97,11 @@ def of_days(request: Request, filters: Filters, ask: Ask, path: str, **kept: str
 def _cut(filters: Filters, ask: Ask) -> dict[str, str]:
     """The days that are shown of a period that is too long, for its address."""
     return {"since": str(ask.since), "until": str(ask.until)} if filters.too_long(ask.until) else {}
+
+
+def _act(other: Mapping[str, str], ask: Ask) -> str:
+    """What to do about what was not understood: days are no filter."""
+    return _("Usar este período") if {*other.values()} == {_days(ask)} else _("Tirar do filtro")
 
 
 def _unread(name: str, value: str, ask: Ask) -> tuple[str, str]:
