@@ -161,7 +161,9 @@ async def emptied(world: World, db: Database, account: str, since: date, until: 
         await conn.execute(
             """INSERT INTO insight_days (organization_id, account_id, day, fetched_at, answer_hash)
                SELECT organization_id, id, day, %s::timestamptz, '' FROM meta_ad_accounts
-               CROSS JOIN generate_series(%s::date, %s::date, interval '1 day') AS day WHERE ref = %s""",
+               CROSS JOIN generate_series(%s::date, %s::date, interval '1 day') AS day WHERE ref = %s
+               ON CONFLICT (organization_id, account_id, day) DO UPDATE SET fetched_at = excluded.fetched_at, due_at = NULL,
+                   answer_hash = excluded.answer_hash""",  # the service's loops may have opened the days already
             [read_at, since, until, ref],
         )
         while await facts.follow(conn):
