@@ -71,8 +71,8 @@ class Row(msgspec.Struct, frozen=True):
 class Freshness(msgspec.Struct, frozen=True):
     """How current an account's spend is.
 
-    fetched_at: when nothing of it was due any more. gaps: days of the period that are over and not whole, that is, not read since
-    they ended. came: whether any day of the period was ever read, with delivery or without.
+    fetched_at: when a try last left nothing of it due and nothing set aside (`whole_at` in insights/). gaps: days of the period that
+    are over and not whole, that is, not read since they ended. came: whether any day of the period was ever read, with delivery or without.
     silent_days: those that came without a row though people (silent_people) came from the account's ads.
     """
 
