@@ -70,7 +70,7 @@ MOST = {
     "/roi/time?basis=click": 11,
     "/roi?level=ad&within=campaign:1&within=campaign:2&refunds=sale": 38,
     "/roi/people": 9,
-    "/roi/days": 8,
+    "/roi/days": 9,
     "/roi/export.csv?level=ad": 14,
     "/settings/costs": 8,
 }
