@@ -97,7 +97,6 @@ def test_blocks_are_every_day_once(first: date, length: int):
     assert {day: times for day, times in days.items() if times} == dict.fromkeys(
         range(begin, begin + length + 1), 1
     )
-    assert rollups.day_of(begin) == first
 
 
 @given(DAYS, st.integers(0, 400))

@@ -7,7 +7,7 @@ What an ad belongs to is the catalog's to say: where that changes, a trigger der
 
 import heapq
 from collections.abc import Collection, Iterator
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import Any, LiteralString
 from uuid import UUID
@@ -104,11 +104,6 @@ def having(place: int, size: int) -> range:
 def number(day: date) -> int:
     """Days since 2000-01-01; days before it have negative numbers, and blocks all the same."""
     return (day - EPOCH).days
-
-
-def day_of(place: int) -> date:
-    """The day of a number."""
-    return EPOCH + timedelta(days=place)
 
 
 Piece = tuple[int, int, int]  # size (1: a day), number of the block, 1 or −1 for added or taken away
