@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import psycopg
 import pytest
 import uvicorn
@@ -21,7 +22,16 @@ from tests.rig import served as served
 from tests.rig import served_meta as served_meta
 from tests.rig import site as site
 from tests.rig import visit as visit
-from tests.support import APP_SECRET, PASSWORD, SEALER, SECRET_KEY, VERIFY_TOKEN
+from tests.support import (
+    APP_SECRET,
+    PASSWORD,
+    SEALER,
+    SECRET_KEY,
+    VERIFY_TOKEN,
+    Shop,
+    make_shop,
+    sign_in,
+)
 from whatrack.db import Database
 from whatrack.embedded import EmbeddedPostgres, remove
 from whatrack.inbox import days
@@ -134,6 +144,19 @@ async def service(db: Database, conninfo: str) -> AsyncIterator[str]:
     """The whole service, loops included, on a real port; its base URL."""
     async with serving(conninfo) as base:
         yield base
+
+
+@pytest.fixture
+async def shop(db: Database) -> Shop:
+    """One organization with one number, by the name Loja."""
+    return await make_shop(db)
+
+
+@pytest.fixture
+async def admin(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """The browser of one of its admins, signed in."""
+    async with await sign_in(db, service, shop, "admin", name="Ada Nunes") as tab:
+        yield tab
 
 
 @asynccontextmanager

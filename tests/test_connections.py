@@ -432,7 +432,9 @@ async def test_people_are_told_ten_three_and_one_day_before_a_profile_ends(offic
         told.append((await rows(office.db, "SELECT count(*) AS n FROM emails"))[0]["n"])
     assert told == [0, 1, 1, 2, 3, 3]
     (mail, *_) = await rows(office.db, "SELECT sealed FROM emails")
-    assert "Thiago Gontijo" in SEALER.open(mail["sealed"])
+    letter = SEALER.open(mail["sealed"])
+    assert "Thiago Gontijo" in letter
+    assert f"/in/{office.shop.organization.slug}/settings/meta" in letter  # its own, whichever was on screen
     _, text = await office.page("/settings/meta")
     assert "Expira hoje" in text
 

@@ -22,11 +22,6 @@ NEW = "outra senha bem longa"
 
 
 @pytest.fixture
-async def shop(db: Database) -> Shop:
-    return await make_shop(db)
-
-
-@pytest.fixture
 async def ana(db: Database, shop: Shop) -> User:
     return await make_person(db, shop, email=EMAIL, password=PASSWORD)
 

@@ -47,17 +47,6 @@ SITE = "https://wt.example"
 STOP = "https://wt.example/stop"
 
 
-@pytest.fixture
-async def shop(db: Database) -> Shop:
-    return await make_shop(db)
-
-
-@pytest.fixture
-async def admin(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with await sign_in(db, service, shop, "admin", name="Ada Nunes") as tab:
-        yield tab
-
-
 def reader(language: str | None = None) -> Reader:
     until = datetime(2026, 11, 27, 3, tzinfo=UTC)
     return Reader(uuid4(), uuid4(), "ana@example.com", language, date(2026, 11, 25), until, is_owed=True)

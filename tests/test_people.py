@@ -22,19 +22,8 @@ NEW: dict[str, Any] = {"name": "Bia Lima", "password": "uma frase bem longa"}
 
 
 @pytest.fixture
-async def shop(db: Database) -> Shop:
-    return await make_shop(db)
-
-
-@pytest.fixture
 async def owner(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp.ClientSession]:
     async with await sign_in(db, service, shop, "owner", name="Olga Reis") as tab:
-        yield tab
-
-
-@pytest.fixture
-async def admin(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with await sign_in(db, service, shop, "admin", name="Ada Nunes") as tab:
         yield tab
 
 

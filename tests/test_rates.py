@@ -1,7 +1,6 @@
 """Rates of currencies: whatever was entered is seen and can be removed, with its repetitions; no import means two things."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -11,24 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.pages_support import get, send
-from tests.support import Shop, make_shop, rows, sign_in
+from tests.support import Shop, rows
 from whatrack.db import Database
 from whatrack.roi import rates
 from whatrack.web.pages.rates import Unreadable, read_sheet
 
 HERE = "/settings/rates"
 FRIDAY = date(2026, 11, 20)
-
-
-@pytest.fixture
-async def shop(db: Database) -> Shop:
-    return await make_shop(db)
-
-
-@pytest.fixture
-async def admin(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with await sign_in(db, service, shop, "admin", name="Ada Nunes") as tab:
-        yield tab
 
 
 async def put(

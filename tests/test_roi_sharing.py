@@ -3,7 +3,6 @@
 import base64
 import html
 import re
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -22,18 +21,6 @@ from whatrack.roi.costs import Cost
 from whatrack.tenants.access import Access
 from whatrack.units import LAST_DAY
 from whatrack.web.pages import rates
-
-
-@pytest.fixture
-async def shop(db: Database) -> Shop:
-    return await make_shop(db)
-
-
-@pytest.fixture
-async def admin(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with await sign_in(db, service, shop, "admin", name="Ada Nunes") as tab:
-        yield tab
-
 
 # Links
 

@@ -1,18 +1,16 @@
 """Why a report is empty is said by its cause; fetching is told until it is over, and asked for by a button."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import msgspec
-import pytest
 
 from tests.meta_site import connect_profile
 from tests.pages_support import get, send
 from tests.site import Site
-from tests.support import Shop, make_shop, rows, sign_in
+from tests.support import Shop, rows, sign_in
 from whatrack.connections import ad_accounts
 from whatrack.connections.ad_accounts import Wanted
 from whatrack.db import Database
@@ -74,17 +72,6 @@ def test_every_reason_that_the_table_may_hold_has_words():
     }  # fmt: skip
 
     assert {*roi_state.REASONS} == allowed
-
-
-@pytest.fixture
-async def shop(db: Database) -> Shop:
-    return await make_shop(db)
-
-
-@pytest.fixture
-async def admin(db: Database, shop: Shop, service: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with await sign_in(db, service, shop, "admin") as tab:
-        yield tab
 
 
 async def connect(db: Database, shop: Shop, *, on: bool) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import serving, settings_for_tests
 from tests.pages_support import Page, get, log_in, send
-from tests.support import PASSWORD, SEALER, Shop, make_person, make_shop, rows, sign_in, stranger
+from tests.support import PASSWORD, SEALER, Shop, make_person, rows, sign_in, stranger
 from whatrack.db import Database
 from whatrack.errors import Refused
 from whatrack.tenants import throttle
@@ -20,11 +20,6 @@ from whatrack.web.addresses import own_path
 from whatrack.web.app import build_app
 
 EMAIL = "ana@example.com"
-
-
-@pytest.fixture
-async def shop(db: Database) -> Shop:
-    return await make_shop(db)
 
 
 @pytest.fixture

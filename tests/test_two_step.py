@@ -10,17 +10,12 @@ import pyotp
 import pytest
 
 from tests.pages_support import Page, get, log_in, send
-from tests.support import PASSWORD, Shop, make_person, make_shop, rows, sign_in, stranger
+from tests.support import PASSWORD, Shop, make_person, rows, sign_in, stranger
 from whatrack.db import Database
 from whatrack.tenants import two_step
 from whatrack.tenants.users import User
 
 EMAIL = "ana@example.com"
-
-
-@pytest.fixture
-async def shop(db: Database) -> Shop:
-    return await make_shop(db)
 
 
 @pytest.fixture

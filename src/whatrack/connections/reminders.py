@@ -12,7 +12,7 @@ from whatrack.tenants import emails
 from whatrack.tenants.emails import Letter
 
 ADDRESSEES: LiteralString = """
-SELECT u.email, u.language FROM memberships m JOIN users u ON u.id = m.user_id
+SELECT u.email, u.language, o.slug FROM memberships m JOIN users u ON u.id = m.user_id JOIN organizations o ON o.id = m.organization_id
 WHERE m.organization_id = %s AND m.role IN ('owner', 'admin') AND u.disabled_at IS NULL ORDER BY u.email
 """
 SUBJECTS = {
@@ -37,13 +37,13 @@ DAYS = {"pt_BR": ("1 dia", "{} dias"), "en": ("1 day", "{} days")}
 async def queue(conn: Connection, sealer: Sealer, ending: Ending, address: str) -> None:
     """Owe the letters about one profile (system scope), in the transaction that marks it as told."""
     people = await (await conn.execute(ADDRESSEES, [ending.organization_id])).fetchall()
-    for email, language in people:
-        await emails.queue(conn, sealer, letter(email, language or "pt_BR", ending, address))
+    for email, language, slug in people:
+        await emails.queue(conn, sealer, letter(email, language or "pt_BR", ending, f"{address}/in/{slug}"))
 
 
-def letter(to: str, language: str, ending: Ending, address: str) -> Letter:
-    """One letter."""
+def letter(to: str, language: str, ending: Ending, site: str) -> Letter:
+    """One letter. site: the organization's own address, so that its profiles are on screen and not another's."""
     one, many = DAYS[language]
     days = one if ending.days == 1 else many.format(ending.days)
-    text = TEXTS[language].format(name=ending.name, days=days, link=f"{address}/settings/meta")
+    text = TEXTS[language].format(name=ending.name, days=days, link=f"{site}/settings/meta")
     return Letter(to, SUBJECTS[language].format(name=ending.name), text)
