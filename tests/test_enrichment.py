@@ -16,6 +16,7 @@ from whatrack.connections.profiles import Login
 from whatrack.db import Database
 from whatrack.enrichment import catalog
 from whatrack.sandbox.build import ADS_SCOPES, issue_token
+from whatrack.sandbox.state import AdObject
 from whatrack.sandbox.trouble import break_login, heal
 from whatrack.units import new_id
 
@@ -57,6 +58,20 @@ async def test_names_ids_and_account_land_on_the_ticket_and_in_the_catalog(desk:
     (known,) = await rows(desk.db, "SELECT * FROM meta_ads")
     assert (known["meta_ad_id"], known["name"]) == (wanted.id, wanted.name)
     assert await lookups(desk.db) == {}
+
+
+async def test_names_longer_than_an_index_holds_are_cut_and_stop_nothing(desk: Desk):
+    wanted = desk.sandbox.ads()[0]
+    of_it = [each for each in desk.sandbox.world.nodes.values() if isinstance(each, AdObject)]
+    for place, each in enumerate(of_it):
+        each.name = "".join(chr(0x1F300 + (n * 7 + place) % 900) for n in range(3000))  # does not compress
+    await tickets_of(desk.db, desk.shop, "Aff-1", ad_id=wanted.id)
+
+    await desk.enriched()
+    assert [row["meta_enrichment_status"] for row in await tracking(desk.db)] == ["COMPLETED"]
+    (known,) = await rows(desk.db, "SELECT * FROM meta_ads")
+    assert known["name"] == wanted.name[:500]
+    assert len(known["meta_ad_set_name"]) == len(known["meta_campaign_name"]) == 500
 
 
 async def test_an_ad_is_asked_for_once_however_many_tickets_it_brings(desk: Desk):

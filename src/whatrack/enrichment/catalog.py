@@ -63,6 +63,9 @@ FROM unnest(%(ads)s::text[], %(reasons)s::text[], %(ats)s::timestamptz[]) AS n (
 WHERE l.organization_id = %(organization)s AND l.meta_ad_id = n.ad
 """
 FOUND: LiteralString = "DELETE FROM meta_ad_lookups WHERE organization_id = %s AND meta_ad_id = ANY(%s)"
+NAMES = ("name", "ad_set_name", "campaign_name")
+# In characters: an index has the names of campaigns and ad sets, and no row of one may pass 2,700 bytes.
+NAME_LENGTH = 500
 # In two steps, because an upsert takes a new ref even of what is there. New ads first: where an ad that is known moves, its
 # account's sums are locked (0017_ad_parents.sql), and nobody may wait for an ad after that.
 PUT_KNOWN: LiteralString = """
@@ -213,18 +216,24 @@ async def name_known(conn: Connection, organization_id: UUID, ads: Sequence[str]
 async def put(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:
     """Write ads as they are called today."""
     if ads:
-        columns = {name: [getattr(ad, name) for ad in ads] for name in CatalogAd.__struct_fields__}
-        await conn.execute(PUT_NEW, {**columns, "organization": organization_id})
-        await conn.execute(PUT_KNOWN, {**columns, "organization": organization_id})
+        values = {**_columns(ads), "organization": organization_id}
+        await conn.execute(PUT_NEW, values)
+        await conn.execute(PUT_KNOWN, values)
 
 
 async def seen(conn: Connection, organization_id: UUID, ads: Sequence[CatalogAd]) -> None:
     """Ads that insights named, as they are called today; their statuses, which insights do not tell, stay."""
     if ads:
-        columns = {name: [getattr(ad, name) for ad in ads] for name in CatalogAd.__struct_fields__}
-        values = {**columns, "organization": organization_id, "fresh": FRESH}
+        values = {**_columns(ads), "organization": organization_id, "fresh": FRESH}
         await conn.execute(FIRST_SEEN, values)
         await conn.execute(RENAMED, values)
+
+
+def _columns(ads: Sequence[CatalogAd]) -> dict[str, list[str | None]]:
+    columns = {name: [getattr(ad, name) for ad in ads] for name in CatalogAd.__struct_fields__}
+    for name in NAMES:
+        columns[name] = [told and told[:NAME_LENGTH] for told in columns[name]]
+    return columns
 
 
 async def of_account(conn: Connection, organization_id: UUID, account_id: str) -> list[str]:

@@ -256,8 +256,9 @@ BY_SLOT: LiteralString = "1, 2"
 SLOT: LiteralString = "slot"
 ONE_SLOT: LiteralString = "0"
 FIRST_SLOT: LiteralString = "0,"
-# Where there is one sum of each row already.
+# Where there is one sum of each row already: to be picked from, not to be kept once more.
 AS_SUMMED: tuple[tuple[LiteralString, LiteralString], ...] = (
+    (MATERIALIZED, IN_PASSING),
     ("sum(", "("),
     (ONE_BY_ONE, ""),
     ("HAVING", "WHERE"),

@@ -32,7 +32,10 @@ ADS_OF: dict[str, LiteralString] = {
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What was found: one page of rows, the special ones, the totals of all others, and of everything."""
+    """What was found: one page of rows, the special ones, the totals of all others, and of everything.
+
+    unrated: nought where every amount has its rate, so that no row's money without one is to be looked for.
+    """
 
     rows: list[tuple[str, Amounts, int]]  # key, amounts, how many sales or refunds have no rate
     special: dict[str, tuple[Amounts, int]]
@@ -56,13 +59,14 @@ class Only(msgspec.Struct, frozen=True):
 async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
     """A page of rows in their accounts' days, with everything else in the totals' days."""
     about = await _converted(conn, about, ask)
-    if ask.level == "account":
-        found = await _read(conn, about, ask)
-        return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found))
-    only = await _left(conn, about, ask)
-    if only is not None and only.few:
-        found = await _read(conn, about, ask, only=only)
-        return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found, only=only))
+    found = await _found_of(conn, about, ask)
+    return msgspec.structs.replace(found, unrated=found.unrated + about.has_unrated_spend)
+
+
+async def _found_of(conn: Connection, about: Scope, ask: Ask) -> Found:
+    only = await _left(conn, about, ask) if ask.level != "account" else None
+    if ask.level == "account" or (only is not None and only.few):
+        return await _whole(conn, about, ask, await _read(conn, about, ask, only=only), only=only)
     keys, everything = await _page(conn, about, ask, only)
     if only is None:
         everything = msgspec.structs.replace(await _of_accounts(conn, about, ask), count=everything.count)
@@ -219,15 +223,17 @@ def _with_spend(ours: Amounts, spent: Amounts) -> Amounts:
 
 async def _whole(
     conn: Connection, about: Scope, ask: Ask, found: Found, *, only: Only | None = None
-) -> Amounts:
-    """Of what was read in the rows' days, the totals in the totals'."""
+) -> Found:
+    """What was read in the rows' days, with the totals in the totals'."""
     if not about.zones_differ:
-        return found.whole
+        return found
     wanted = msgspec.structs.replace(ask, limit=1, offset=0, sort="spend")
     if not scope.is_filtered(ask) and only is None:  # the same tickets, in fewer rows
         wanted = msgspec.structs.replace(wanted, level="account")
     counted = await _read(conn, about, wanted, zone=about.zone, spend=False, only=only)
-    return _with_spend(counted.whole, found.total)
+    return msgspec.structs.replace(
+        found, whole=_with_spend(counted.whole, found.total), unrated=found.unrated + counted.unrated
+    )
 
 
 def _amounts(about: Scope, found: dict[str, Any], *, own: bool) -> Amounts:

@@ -53,7 +53,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
     totals = found.whole
     abroad = await own.whole(conn, about, ask) if _is_foreign(about) else None
     earlier = await reading.totals(conn, about, previous(ask)) if ask.compare else None
-    missing = await apart.find(conn, about, ask) if _is_foreign(about) or found.unrated else {}
+    missing = await apart.find(conn, about, ask) if found.unrated else {}
     fresh = await named.freshness(conn, about, ask, now)
     came = {each.ad_account_id for each in fresh if each.came}
     told = _unknown_last(ask, [_told(row, came) for row in await _rows(conn, about, ask, found, missing)])

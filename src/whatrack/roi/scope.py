@@ -1,6 +1,6 @@
 """What a question is about: the accounts it means, their zones and currencies, the costs that hold, and it all as values of SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -92,6 +92,11 @@ class Scope(msgspec.Struct, frozen=True):
     def zones_differ(self) -> bool:
         """Whether some row's days are not those of the totals."""
         return any(account.zone != self.zone for account in self.asked)
+
+    @property
+    def has_unrated_spend(self) -> bool:
+        """Whether some of what was converted has no rate on its day; what has one is NULL there."""
+        return bool(self.abroad.get("c_unrated", "").replace("NULL", "").strip("{,}"))
 
     def cuts_apart(self, ask: Ask) -> bool:
         """Whether some row's period begins or ends at another instant than that of the totals."""
@@ -190,7 +195,9 @@ def values(
     summed: tickets as sums of blocks, as far as they go; by click, sales are of no stretch of costs, so then not with several.
     """
     zones = {account.ref: zone or account.zone for account in scope.accounts}
-    spans = {name: periods.span(ask.since, ask.until, name) for name in {*zones.values()}}
+    spans = {
+        name: [str(end) for end in periods.span(ask.since, ask.until, name)] for name in {*zones.values()}
+    }
     cut = periods.buckets(ask.since, ask.until, {scope.zone, *zones.values()})
     first, last = cut.of_zone[scope.zone]
     digits = minor_digits(scope.currency)
@@ -210,14 +217,14 @@ def values(
         "first_bucket": first,
         "last_bucket": last,
         "whole": scope.whole,
-        "refs": [account.ref for account in scope.accounts],
-        "first_buckets": [cut.of_zone[zones[account.ref]][0] for account in scope.accounts],
-        "last_buckets": [cut.of_zone[zones[account.ref]][1] for account in scope.accounts],
-        "begins": [spans[zones[account.ref]][0] for account in scope.accounts],
-        "ends": [spans[zones[account.ref]][1] for account in scope.accounts],
-        "asked": [*asked],
-        "in_scope": [account.ref in asked for account in scope.accounts],
-        "digits": [account.digits for account in scope.asked],
+        "refs": _array(zones),
+        "first_buckets": _array(cut.of_zone[name][0] for name in zones.values()),
+        "last_buckets": _array(cut.of_zone[name][1] for name in zones.values()),
+        "begins": _array(spans[name][0] for name in zones.values()),
+        "ends": _array(spans[name][1] for name in zones.values()),
+        "asked": _array(asked),
+        "in_scope": _array(ref in asked for ref in zones),
+        "digits": _array(account.digits for account in scope.asked),
         **_filter_values(ask),
         "refunds_by_sale": ask.refunds_by_sale,
         "limit": ask.limit,
@@ -231,6 +238,14 @@ def values(
         **NOTHING_CONVERTED,
         **(scope.abroad if spend else {}),
     }
+
+
+def _array(elements: Iterable[object]) -> str:
+    """As PostgreSQL writes an array: of a list, psycopg looks at each element twice, which for hundreds of accounts is felt.
+
+    elements: numbers, truths, Meta's ids, instants as text; none of them needs quotes.
+    """
+    return "{" + ",".join(map(str, elements)) + "}"
 
 
 def _filter_values(ask: Ask) -> dict[str, Any]:
@@ -305,7 +320,8 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account], *, taxed:
     abroad = [(*part, factors[part[5]]) for part in foreign]
     return {
         "factors": factors,
-        **_columns("a", ("account", "group"), ours),
+        "a_account": _array(ref for ref, _ in ours),
+        "a_group": _array(group for _, group in ours),
         **_columns("g", ("group", "first", "last", "slot"), spans),
         **_columns("b", ("group", "size", "block", "sign", "slot", "factor"), pieces),
         **_columns("f", ("account", "currency", "scale", "first", "last", "slot", "factor"), abroad),
