@@ -7,6 +7,7 @@ the filter leaves, by the days of the totals' zone; both are sums of whole numbe
 from typing import LiteralString
 
 from whatrack.roi.events import BLOCKS, COLUMNS_OF_EVENTS
+from whatrack.roi.sums import CONVERTED, OF_AD_BLOCKS, OF_AD_DAYS, OF_BLOCKS
 
 # Each row read is looked up in a table made of the rows that the filter leaves, named as PostgreSQL writes an array, for there
 # may be very many. In CASE, or the index would be searched for every one of them, and each weighed in planning.
@@ -31,21 +32,28 @@ EVENTS: LiteralString = f""", events AS MATERIALIZED (
         CASE WHEN s.currency = %(currency)s THEN s.revenue ELSE 0 END, 0, 0, true, true {BLOCKS} {{only_blocks}} AND {ASKED}
 )"""  # noqa: S608 - constants only
 TOLD: LiteralString = """
-    SELECT e.key, {slot} NULL, {told}, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    SELECT e.key, NULL, {told}, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
     FROM events e WHERE e.shown"""
-# What every row has, summed once for each stretch of taxes: the order is found in it, and the totals of the rows that there are.
+# What every row has, summed once: the order is found in it, and the totals of the rows that there are.
 SUMMED: LiteralString = """
-summed AS MATERIALIZED (SELECT key, {slot} AS slot, {sums} FROM ({parts}) AS part GROUP BY {by}), """
+summed AS MATERIALIZED (SELECT key, {sums} FROM ({parts}) AS part GROUP BY 1), """
 SPENT: LiteralString = """
-    SELECT sum(spend) AS spend, sum(spend * (%(factors)s::numeric[])[slot + 1]) AS gross, sum(impressions) AS impressions,
-        sum(clicks) AS clicks, sum(link_clicks) AS link_clicks, sum(meta_conversations) AS meta_conversations, sum(meta_leads) AS meta_leads,
-        sum(meta_purchases) AS meta_purchases, sum(meta_purchase_value) AS meta_purchase_value
-    FROM (
-        SELECT slot, sum(spend)::bigint AS spend, sum(impressions)::bigint AS impressions, sum(clicks)::bigint AS clicks,
-            sum(link_clicks)::bigint AS link_clicks, sum(meta_conversations)::bigint AS meta_conversations, sum(meta_leads)::bigint AS meta_leads,
-            sum(meta_purchases)::bigint AS meta_purchases, sum(meta_purchase_value)::bigint AS meta_purchase_value
-        FROM summed {shown} GROUP BY 1) AS x"""
-SHOWN: LiteralString = "WHERE (key IN (SELECT key FROM grouped)) IS TRUE"
+    SELECT sum(spend)::bigint AS spend, sum(impressions)::bigint AS impressions, sum(clicks)::bigint AS clicks, sum(link_clicks)::bigint AS link_clicks,
+        sum(meta_conversations)::bigint AS meta_conversations, sum(meta_leads)::bigint AS meta_leads, sum(meta_purchases)::bigint AS meta_purchases,
+        sum(meta_purchase_value)::bigint AS meta_purchase_value
+    FROM summed {shown}"""
+# What was spent under each tax but the one that held longest, of all that the filter leaves: a row that is hidden spent nothing.
+BY_TAX: LiteralString = f"""
+SELECT slot, sum(spend)::bigint FROM (
+    {{spent}} UNION ALL SELECT x.slot, x.spend FROM {CONVERTED} {{of_ad}} {{only}} AND x.slot <> %(longest)s
+) AS spent GROUP BY 1
+"""  # noqa: S608 - constants only
+SPENT_OF_ADS: LiteralString = f"""
+    SELECT p.slot, p.sign * x.spend AS spend FROM {OF_AD_BLOCKS} {{only}} AND p.slot <> %(longest)s
+    UNION ALL SELECT p.slot, p.sign * x.spend FROM {OF_AD_DAYS} {{only}} AND p.slot <> %(longest)s"""  # noqa: S608 - constants only
+SPENT_OF_PARENTS: LiteralString = (
+    f"SELECT p.slot, p.sign * x.spend AS spend FROM {OF_BLOCKS} {{only}} AND p.slot <> %(longest)s"  # noqa: S608 - constants only
+)
 COST: LiteralString = "sum(coalesce(revenue, 0) * (%({rates})s::numeric[])[cost + 1] + sales * (%({fixed})s::numeric[])[cost + 1])"
 PRODUCT_COST: LiteralString = COST.format(rates="product_rates", fixed="product_fixed")
 FEES: LiteralString = COST.format(rates="fee_rates", fixed="fee_fixed")

@@ -5,7 +5,9 @@ The numbers are doubles, exact for whole numbers below 2^53; what is shown is su
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, LiteralString
 
 import msgspec
@@ -93,13 +95,13 @@ PLACES: LiteralString = """acc AS MATERIALIZED (
 # In the order in which the sums name them: PostgreSQL would copy each row into that. found: days of ads with a row. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
 FOUND: LiteralString = "p.weight * x.days"
 OF_AD: LiteralString = f"""
-    SELECT x.ad_ref AS key, {{slot}} NULL::float8 AS unrated, {{spent}}, {{found}} AS found, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
+    SELECT x.ad_ref AS key, NULL::float8 AS unrated, {{spent}}, {{found}} AS found, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
     UNION ALL
-    SELECT x.ad_ref, {{slot}} NULL, {{spent}}, p.weight, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.ad_ref, NULL, {{spent}}, p.weight, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
 OF_PARENT: LiteralString = f"""
-    SELECT x.key, {{slot}} NULL::float8 AS unrated, {{spent}}, {{found}} AS found, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.key, NULL::float8 AS unrated, {{spent}}, {{found}} AS found, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
 FROM_ABROAD: LiteralString = f"""
-    SELECT {{key}}, {{slot}} x.unrated::float8 AS unrated, {{converted}}, x.days::float8 AS found, NULL::float8 AS told
+    SELECT {{key}}, x.unrated::float8 AS unrated, {{converted}}, x.days::float8 AS found, NULL::float8 AS told
     FROM {CONVERTED} {{of_ad}} {{only}}"""  # noqa: S608 - constants only
 # A block lies within the days of every account: it is longer than zones are apart, and read where it lies between all their ends.
 OF_TICKETS: LiteralString = """
@@ -129,7 +131,7 @@ WITH {} nothing AS (SELECT 1) SELECT count(*), coalesce(array_agg(key)::text, '{
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """What to rank, as sums.Statement has it, as far as it decides which rows there are. slots: taxes that hold in the period."""
+    """What to rank, as sums.Statement has it, as far as it decides which rows there are."""
 
     level: str
     by_click: bool
@@ -137,7 +139,6 @@ class Ranking(msgspec.Struct, frozen=True):
     spent_only: bool
     sort: str
     descending: bool
-    slots: int = 1
 
     def text(self) -> LiteralString:
         """The whole statement."""
@@ -149,7 +150,7 @@ class Ranking(msgspec.Struct, frozen=True):
             places=PLACES,
             marked=MARKED,
             events=self._events() if self.filtered else EVERYTHING,
-            summed=self._summed(read, parts) if self.filtered else EVERYTHING,
+            summed=filtered.SUMMED.format(sums=_added(read), parts=parts) if self.filtered else EVERYTHING,
             grouped=self._grouped(needed, SUMMED if self.filtered else PART.format(parts)),
             names=NAMES[self.level].replace(*READ_WHOLE) if self.sort == "name" else NO_MORE,
             order=RANKED[self.sort],
@@ -157,9 +158,17 @@ class Ranking(msgspec.Struct, frozen=True):
             totals=self._totals() if self.filtered else EVERYTHING,
         )
 
-    def _summed(self, read: Sequence[str], parts: LiteralString) -> LiteralString:
-        slot, by = (SLOT, BY_SLOT) if self.slots > 1 else (ONE_SLOT, BY_ROW)
-        return filtered.SUMMED.format(slot=slot, sums=_added(read), parts=parts, by=by)
+    def gross(self) -> LiteralString:
+        """The statement that tells what the filter's rows spent under each tax."""
+        by_ad = self.level == "ad"
+        only, key = self._only("x.ad_ref" if by_ad else "x.key"), KEYS[self.level]
+        return filtered.BY_TAX.format(
+            spent=filtered.SPENT_OF_ADS.format(only=only)
+            if by_ad
+            else filtered.SPENT_OF_PARENTS.format(only=only),
+            of_ad=NO_MORE if by_ad else OF_THAT_AD,
+            only=self._only(key),
+        )
 
     def _grouped(self, needed: Sequence[str], parts: LiteralString) -> LiteralString:
         grouped = GROUPED.format(
@@ -168,25 +177,19 @@ class Ranking(msgspec.Struct, frozen=True):
             by=ONE_BY_ONE,
             having=self._having(),
         )
-        return _as_summed(grouped) if self._is_summed() else grouped
+        return _as_summed(grouped) if self.filtered else grouped
 
     def _having(self) -> LiteralString:
         return SPENT_ONLY if self.spent_only else ANY_ROW
 
     def _totals(self) -> LiteralString:
         """Of the rows that there are."""
-        return filtered.TOTALS.format(
-            shown=_as_summed(self._having()) if self._is_summed() else filtered.SHOWN
-        )
-
-    def _is_summed(self) -> bool:
-        """Whether there is one sum of each row before rows are left out."""
-        return self.filtered and self.slots == 1
+        return filtered.TOTALS.format(shown=_as_summed(self._having()))
 
     @property
     def taxed(self) -> bool:
-        """Whether the order or the totals depend on the tax, so that the period is to be cut where that changes."""
-        return self.filtered or "gross" in self._needed()
+        """Whether the order depends on the tax, so that the period is to be cut where that changes."""
+        return "gross" in self._needed()
 
     def _needed(self) -> list[str]:
         return [name for name in (*SPENT, *TOLD) if name == "spend" or f"g.{name}" in WORDS[self.sort]]
@@ -195,20 +198,15 @@ class Ranking(msgspec.Struct, frozen=True):
         of_rows = OF_AD if self.level == "ad" else OF_PARENT
         only = self._only("x.ad_ref" if self.level == "ad" else "x.key")
         found = NOT_IN_IT if self.spent_only else FOUND
-        return of_rows.format(slot=self._slot(OF_PIECE), spent=_each(SPENT, needed), found=found, only=only)
+        return of_rows.format(spent=_each(SPENT, needed), found=found, only=only)
 
     def _only(self, row: LiteralString) -> LiteralString:
         return filtered.ONLY[self.level].format(row=row) if self.filtered else EVERYTHING
-
-    def _slot(self, slot: LiteralString) -> LiteralString:
-        """A filter's totals are told apart by tax, where there are several."""
-        return slot if self.filtered and self.slots > 1 else EVERYTHING
 
     def _abroad(self, needed: Sequence[str]) -> LiteralString:
         key = KEYS[self.level]
         return FROM_ABROAD.format(
             key=key,
-            slot=self._slot(OF_CONVERTED_ROW),
             converted=_each(OF_CONVERTED, needed),
             of_ad=NO_MORE if self.level == "ad" else OF_THAT_AD,
             only=self._only(key),
@@ -216,7 +214,7 @@ class Ranking(msgspec.Struct, frozen=True):
 
     def _told(self, needed: Sequence[str]) -> LiteralString:
         if self.filtered:
-            return filtered.TOLD.format(slot=self._slot(FIRST_SLOT), told=_each(TOLD_AT_COST, needed))
+            return filtered.TOLD.format(told=_each(TOLD_AT_COST, needed))
         return OF_TICKETS.format(
             told=_each(TOLD, needed),
             columns=COLUMNS_OF_EVENTS,
@@ -253,11 +251,6 @@ NEXT: LiteralString = ", "
 PART: LiteralString = "({})"
 SUMMED: LiteralString = "summed"
 ONE_BY_ONE: LiteralString = "GROUP BY 1"
-BY_ROW: LiteralString = "1"
-BY_SLOT: LiteralString = "1, 2"
-SLOT: LiteralString = "slot"
-ONE_SLOT: LiteralString = "0"
-FIRST_SLOT: LiteralString = "0,"
 # Where there is one sum of each row already: to be picked from, not to be kept once more.
 AS_SUMMED: tuple[tuple[LiteralString, LiteralString], ...] = (
     (MATERIALIZED, IN_PASSING),
@@ -265,8 +258,6 @@ AS_SUMMED: tuple[tuple[LiteralString, LiteralString], ...] = (
     (ONE_BY_ONE, ""),
     ("HAVING", "WHERE"),
 )
-OF_PIECE: LiteralString = "p.slot AS slot,"
-OF_CONVERTED_ROW: LiteralString = "x.slot AS slot,"
 KEYS: dict[str, LiteralString] = {
     "campaign": "coalesce(m.meta_campaign_id, '')",
     "adset": "coalesce(m.meta_ad_set_id, '')",
@@ -315,6 +306,23 @@ async def page(
     async with conn.cursor(row_factory=dict_row) as cursor:
         found = await (await cursor.execute(ranking.text(), values)).fetchone() or {}
     return found.pop("keys", []), found.pop("count", 0), found
+
+
+async def gross(
+    conn: Connection, ranking: Ranking, values: dict[str, Any], spend: int | None
+) -> Decimal | None:
+    """What the filter's rows spent with the tax of each day. spend: without; values: of a period cut where a tax changes."""
+    factors: list[Decimal] = values["factors"]
+    if spend is None or len(factors) == 1:
+        return None if spend is None else spend * factors[0]
+    days = Counter[int]()
+    for slot, size, sign in zip(values["b_slot"], values["b_size"], values["b_sign"], strict=True):
+        days[slot] += size * sign
+    longest = max(days, key=days.__getitem__, default=0)
+    found = await (await conn.execute(ranking.gross(), {**values, "longest": longest})).fetchall()
+    told: dict[int, int] = {slot: amount or 0 for slot, amount in found}
+    told[longest] = spend - sum(told.values())
+    return sum((amount * factors[slot] for slot, amount in told.items()), Decimal(0))
 
 
 async def keys(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[int, str]:

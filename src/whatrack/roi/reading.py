@@ -105,10 +105,12 @@ async def _page(conn: Connection, about: Scope, ask: Ask, only: Only | None) -> 
     """The keys of a page's rows, and how many there are; with a filter also the totals, in the totals' days."""
     ranking = _ranking(ask)
     values = scope.values(about, ask, summed=True, taxed=ranking.taxed)
-    ranking = msgspec.structs.replace(ranking, slots=len(values["factors"]))
     if only is not None:
         values |= {"keys": only.keys, **scope.total_days(about, ask)}
     keys, count, found = await ranks.page(conn, ranking, values)
+    if only is not None:
+        cut = {**scope.values(about, ask), "keys": only.keys}
+        found["gross"] = await ranks.gross(conn, ranking, cut, found["spend"])
     total = _amounts(about, defaultdict(int) | found, own=True)
     return keys, Found([], {}, total, total, count, int(found.get("unrated", 0)))
 
