@@ -30,7 +30,7 @@ from whatrack.roi.ask import Ask, Level, Within
 SEED = 20261126
 ACCOUNTS, DAYS, SLOTS, LIFE = 300, 366, 91, 120  # ads at a time in an account, and the days that one lives
 TICKETS = 1_000_000
-ROUNDS = 20
+ROUNDS = 60
 WRITERS = 2
 
 ACCOUNT_ROWS: LiteralString = """
@@ -350,12 +350,15 @@ def _asks(since: date, until: date) -> dict[str, Ask]:
         "ad by ROAS": ask("ad", sort="roas"),
         "ad by profit": ask("ad", sort="profit"),
         "ad by CTR": ask("ad", sort="ctr"),
+        "ad by name": ask("ad", sort="name"),
         "ad by click": ask("ad", basis="click"),
         "ad, one account": ask("ad", accounts=("act_7000007",)),
         "adset, one campaign": ask("adset", within=(Within("campaign", "2100070032"),)),
         "campaign, text": ask("campaign", text="campanha 3"),
         "ad, text": ask("ad", text="anúncio 3"),
+        "adset, active": ask("adset", statuses=("active",)),
         "ad, active": ask("ad", statuses=("active",)),
+        "ad, not active": ask("ad", statuses=("paused", "archived", "other")),
     }
 
 

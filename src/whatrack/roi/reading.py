@@ -59,14 +59,15 @@ class Only(msgspec.Struct, frozen=True):
 async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
     """A page of rows in their accounts' days, with everything else in the totals' days."""
     about = await _converted(conn, about, ask)
-    found = await _found_of(conn, about, ask)
+    found = await _rows_and_totals(conn, about, ask)
     return msgspec.structs.replace(found, unrated=found.unrated + about.has_unrated_spend)
 
 
-async def _found_of(conn: Connection, about: Scope, ask: Ask) -> Found:
+async def _rows_and_totals(conn: Connection, about: Scope, ask: Ask) -> Found:
     only = await _left(conn, about, ask) if ask.level != "account" else None
     if ask.level == "account" or (only is not None and only.few):
-        return await _whole(conn, about, ask, await _read(conn, about, ask, only=only), only=only)
+        found = await _read(conn, about, ask, only=only)
+        return msgspec.structs.replace(found, whole=await _whole(conn, about, ask, found, only=only))
     keys, everything = await _page(conn, about, ask, only)
     if only is None:
         everything = msgspec.structs.replace(await _of_accounts(conn, about, ask), count=everything.count)
@@ -225,17 +226,15 @@ def _with_spend(ours: Amounts, spent: Amounts) -> Amounts:
 
 async def _whole(
     conn: Connection, about: Scope, ask: Ask, found: Found, *, only: Only | None = None
-) -> Found:
-    """What was read in the rows' days, with the totals in the totals'."""
+) -> Amounts:
+    """Of what was read in the rows' days, the totals in the totals'."""
     if not about.zones_differ:
-        return found
+        return found.whole
     wanted = msgspec.structs.replace(ask, limit=1, offset=0, sort="spend")
     if not scope.is_filtered(ask) and only is None:  # the same tickets, in fewer rows
         wanted = msgspec.structs.replace(wanted, level="account")
     counted = await _read(conn, about, wanted, zone=about.zone, spend=False, only=only)
-    return msgspec.structs.replace(
-        found, whole=_with_spend(counted.whole, found.total), unrated=found.unrated + counted.unrated
-    )
+    return _with_spend(counted.whole, found.total)
 
 
 def _amounts(about: Scope, found: dict[str, Any], *, own: bool) -> Amounts:
