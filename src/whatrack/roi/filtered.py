@@ -32,7 +32,7 @@ EVENTS: LiteralString = f""", events AS MATERIALIZED (
         CASE WHEN s.currency = %(currency)s THEN s.revenue ELSE 0 END, 0, 0, true, true {BLOCKS} {{only_blocks}} AND {ASKED}
 )"""  # noqa: S608 - constants only
 TOLD: LiteralString = """
-    SELECT e.key, NULL, {told}, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    SELECT e.key, NULL, {told}, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
     FROM events e WHERE e.shown"""
 # What every row has, summed once: the order is found in it, and the totals of the rows that there are.
 SUMMED: LiteralString = """

@@ -92,30 +92,34 @@ PLACES: LiteralString = """acc AS MATERIALIZED (
     SELECT * FROM unnest(%(refs)s::int[], %(begins)s::timestamptz[], %(ends)s::timestamptz[], %(in_scope)s::bool[]) AS acc (ref, begins, ends, in_scope)
     WHERE in_scope
 )"""
-# In the order in which the sums name them: PostgreSQL would copy each row into that. found: days of ads with a row. unrated: impressions whose spend has no rate. told: tickets and repayments of the period.
-FOUND: LiteralString = "p.weight * x.days"
+# In the order in which the sums name them: PostgreSQL would copy each row into that. unrated: impressions
+# whose spend has no rate. present: days of ads with a row (not where the row has to have spent), tickets and repayments of the
+# period; no row has less than nought of any.
+PRESENT: LiteralString = "p.weight * x.days"
+PRESENT_DAY: LiteralString = "p.weight"
+PRESENT_ABROAD: LiteralString = "x.days::float8"
 OF_AD: LiteralString = f"""
-    SELECT x.ad_ref AS key, NULL::float8 AS unrated, {{spent}}, {{found}} AS found, NULL::float8 AS told FROM {OF_AD_BLOCKS} {{only}}
+    SELECT x.ad_ref AS key, NULL::float8 AS unrated, {{spent}}, {{present}} AS present FROM {OF_AD_BLOCKS} {{only}}
     UNION ALL
-    SELECT x.ad_ref, NULL, {{spent}}, p.weight, NULL FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.ad_ref, NULL, {{spent}}, {{present_day}} FROM {OF_AD_DAYS} {{only}}"""  # noqa: S608 - constants only
 OF_PARENT: LiteralString = f"""
-    SELECT x.key, NULL::float8 AS unrated, {{spent}}, {{found}} AS found, NULL::float8 AS told FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
+    SELECT x.key, NULL::float8 AS unrated, {{spent}}, {{present}} AS present FROM {OF_BLOCKS} {{only}}"""  # noqa: S608 - constants only
 FROM_ABROAD: LiteralString = f"""
-    SELECT {{key}}, x.unrated::float8 AS unrated, {{converted}}, x.days::float8 AS found, NULL::float8 AS told
+    SELECT {{key}}, x.unrated::float8 AS unrated, {{converted}}, {{present}} AS present
     FROM {CONVERTED} {{of_ad}} {{only}}"""  # noqa: S608 - constants only
 # A block lies within the days of every account: it is longer than zones are apart, and read where it lies between all their ends.
 OF_TICKETS: LiteralString = """
-    SELECT e.{{key}}, NULL, {told}, NULL, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
+    SELECT e.{{key}}, NULL, {told}, (e.leads + e.qualified + e.sales + coalesce(e.refunds, 0))::float8
     FROM ({{events}}) AS e {columns} JOIN acc ON acc.ref = e.account_ref AND e.at >= acc.begins AND e.at < acc.ends
     UNION ALL
-    SELECT s.{{key}}, NULL, {blocks}, NULL, (s.leads + s.qualified + s.sales)::float8
+    SELECT s.{{key}}, NULL, {blocks}, (s.leads + s.qualified + s.sales)::float8
     {of_blocks} WHERE {asked}"""
-ADDED: LiteralString = "sum(unrated) AS unrated, {numbers}, sum(found) AS found, sum(told) AS told"
+ADDED: LiteralString = "sum(unrated) AS unrated, {numbers}, sum(present) AS present"
 GROUPED: LiteralString = """
 grouped AS MATERIALIZED (SELECT key, {summed} FROM {parts} AS part {by} {having})"""
-ANY_ROW: LiteralString = "HAVING sum(found) > 0 OR sum(told) <> 0"
+ANY_ROW: LiteralString = "HAVING sum(present) > 0"
 SPENT_ONLY: LiteralString = (
-    "HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(unrated) > 0) OR sum(told) <> 0"
+    "HAVING sum(spend) > 0 OR (sum(spend) IS NULL AND sum(unrated) > 0) OR sum(present) > 0"
 )
 PAGE: LiteralString = """
 WITH {places}, {marked}{events}, {summed} {grouped}
@@ -197,8 +201,15 @@ class Ranking(msgspec.Struct, frozen=True):
     def _spent(self, needed: Sequence[str]) -> LiteralString:
         of_rows = OF_AD if self.level == "ad" else OF_PARENT
         only = self._only("x.ad_ref" if self.level == "ad" else "x.key")
-        found = NOT_IN_IT if self.spent_only else FOUND
-        return of_rows.format(spent=_each(SPENT, needed), found=found, only=only)
+        return of_rows.format(
+            spent=_each(SPENT, needed),
+            present=self._present(PRESENT),
+            present_day=self._present(PRESENT_DAY),
+            only=only,
+        )
+
+    def _present(self, days: LiteralString) -> LiteralString:
+        return NOT_IN_IT if self.spent_only else days
 
     def _only(self, row: LiteralString) -> LiteralString:
         return filtered.ONLY[self.level].format(row=row) if self.filtered else EVERYTHING
@@ -208,6 +219,7 @@ class Ranking(msgspec.Struct, frozen=True):
         return FROM_ABROAD.format(
             key=key,
             converted=_each(OF_CONVERTED, needed),
+            present=self._present(PRESENT_ABROAD),
             of_ad=NO_MORE if self.level == "ad" else OF_THAT_AD,
             only=self._only(key),
         )
@@ -272,9 +284,8 @@ NAMED: dict[str, LiteralString] = {
     "meta_conversations": "meta_conversations", "meta_leads": "meta_leads", "meta_purchases": "meta_purchases",
     "meta_purchase_value": "meta_purchase_value", "conversations": "conversations", "with_clid": "with_clid", "leads": "leads",
     "qualified": "qualified", "sales": "sales", "valueless": "valueless", "revenue": "revenue", "refunds": "refunds",
-    "product_cost": "product_cost", "fees": "fees", "earned": "earned", "found": "found", "unrated": "unrated", "told": "told",
+    "product_cost": "product_cost", "fees": "fees", "earned": "earned", "present": "present", "unrated": "unrated",
 }  # fmt: skip
-BESIDE = ("found", "unrated", "told")
 SUM: LiteralString = "sum({name}) AS {name}"
 # Nothing is nought, but for money of days without a rate, which is not known.
 SUM_OR_0: LiteralString = "coalesce(sum({name}), 0) AS {name}"
