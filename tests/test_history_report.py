@@ -208,17 +208,18 @@ def by_file(found: Report) -> tuple[Told, dict[str, Any]]:
 
 
 def apart(one: Told, other: Told) -> Told:
-    """Where two answers differ: row, quantity, both numbers."""
-    nothing: dict[str, Any] = {}
-    return {
-        key: {
-            name: (one.get(key, nothing).get(name, 0), other.get(key, nothing).get(name, 0))
-            for name in {**one.get(key, nothing), **other.get(key, nothing)}
-            if one.get(key, nothing).get(name, 0) != other.get(key, nothing).get(name, 0)
+    """Where two answers differ: row, quantity, both numbers. What is not there is nought."""
+    found: Told = {}
+    for key in {**one, **other}:
+        left, right = one.get(key, {}), other.get(key, {})
+        differing = {
+            name: (left.get(name, 0), right.get(name, 0))
+            for name in {**left, **right}
+            if left.get(name, 0) != right.get(name, 0)
         }
-        for key in {**one, **other}
-        if one.get(key) != other.get(key)
-    }
+        if differing:
+            found[key] = differing
+    return found
 
 
 async def reconciled(played: Played, since: date, until: date) -> Reconciliation:
