@@ -64,7 +64,7 @@ WHERE l.organization_id = %(organization)s AND l.meta_ad_id = n.ad
 """
 FOUND: LiteralString = "DELETE FROM meta_ad_lookups WHERE organization_id = %s AND meta_ad_id = ANY(%s)"
 NAMES = ("name", "ad_set_name", "campaign_name")
-# In characters: an index has the names of campaigns and ad sets, and no row of one may pass 2,700 bytes.
+# In characters: indexes have the names, and no row of one may pass 2,700 bytes.
 NAME_LENGTH = 500
 # In two steps, because an upsert takes a new ref even of what is there. New ads first: where an ad that is known moves, its
 # account's sums are locked (0017_ad_parents.sql), and nobody may wait for an ad after that.

@@ -110,7 +110,8 @@ async def _page(conn: Connection, about: Scope, ask: Ask, only: Only | None) -> 
         values |= {"keys": only.keys, **scope.total_days(about, ask)}
     keys, count, found = await ranks.page(conn, ranking, values)
     if only is not None:
-        cut = {**scope.values(about, ask), "keys": only.keys}
+        is_cut = ranking.taxed or len(values["factors"]) < 2
+        cut = values if is_cut else {**scope.values(about, ask), "keys": only.keys}
         found["gross"] = await ranks.gross(conn, ranking, cut, found["spend"])
     total = _amounts(about, defaultdict(int) | found, own=True)
     return keys, Found([], {}, total, total, count, int(found.get("unrated", 0)))
