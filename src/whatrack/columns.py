@@ -31,6 +31,10 @@ class Texts(bytes):
     """A text[]."""
 
 
+class Ints(bytes):
+    """An int[]."""
+
+
 class Blobs(bytes):
     """A bytea[]."""
 
@@ -88,6 +92,11 @@ def numbers(values: Iterable[int | None]) -> Numbers:
     return Numbers(_array(20, [_NULL if each is None else _NUMBER(8, each) for each in values]))
 
 
+def written(values: Iterable[object]) -> str:
+    """A column as PostgreSQL writes an array, of what needs no quotes: numbers, truths, moments, Meta's ids and currencies."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
 def _encoded(values: Iterable[str | None]) -> list[bytes]:
     return [_NULL if each is None else _LENGTH(len(code := each.encode())) + code for each in values]
 
@@ -119,6 +128,7 @@ def _register(column: type[bytes], array_oid: int) -> None:
 for _column, _oid in (
     (Uuids, 2951),
     (Texts, 1009),
+    (Ints, 1007),
     (Blobs, 1001),
     (Jsons, 199),
     (Flags, 1000),

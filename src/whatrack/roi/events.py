@@ -67,11 +67,7 @@ REFUNDED: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
     SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
     UNION ALL SELECT * FROM changed c WHERE c.ticket_id = r.ticket_id
 ) AS f"""
-REFUNDED_OF_ADS: LiteralString = """ticket_refunds r CROSS JOIN LATERAL (
-    SELECT 1 AS w, f.* FROM roi_tickets f WHERE f.organization_id = r.organization_id AND f.ticket_id = r.ticket_id
-        AND f.ad_ref = ANY(%(ads)s)
-    UNION ALL SELECT * FROM changed c WHERE c.ticket_id = r.ticket_id AND c.ad_ref = ANY(%(ads)s)
-) AS f"""
+REFUNDED_OF_ADS: LiteralString = f"ticket_refunds r JOIN {FACTS_OF_ADS} ON f.ticket_id = r.ticket_id"
 # The day a repayment belongs to: its own, or its sale's, which is never later.
 REFUND_AT: LiteralString = "CASE WHEN %(refunds_by_sale)s THEN f.won_at ELSE r.refunded_at END"
 REFUND_WITHIN: LiteralString = """r.refunded_at >= %(lo)s AND CASE WHEN %(refunds_by_sale)s THEN f.won_at >= %(lo)s AND f.won_at < %(hi)s

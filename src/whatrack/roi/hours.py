@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from whatrack.columns import written
 from whatrack.roi.facts import SIZES
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -91,14 +92,14 @@ def values(bounds: Sequence[datetime], starts: Sequence[datetime], level: int | 
     """What the statements of events.py want. level: which sums to read; None: every ticket by itself."""
     pieces, rest = ([], [(bounds[0], bounds[-1])]) if level is None else split(bounds, starts, level)
     return {
-        "t_from": [begin for begin, _ in rest],
-        "t_to": [end for _, end in rest],
+        "t_from": written(begin for begin, _ in rest),
+        "t_to": written(end for _, end in rest),
         "s_level": level or 0,
-        "s_hours": [piece.hours for piece in pieces],
-        "s_first": [piece.first for piece in pieces],
-        "s_last": [piece.last for piece in pieces],
-        "s_bucket": [piece.bucket for piece in pieces],
-        "s_cost": [piece.cost for piece in pieces],
-        "s_from": [piece.begins for piece in pieces],
-        "s_to": [piece.ends for piece in pieces],
+        "s_hours": written(piece.hours for piece in pieces),
+        "s_first": written(piece.first for piece in pieces),
+        "s_last": written(piece.last for piece in pieces),
+        "s_bucket": written(piece.bucket for piece in pieces),
+        "s_cost": written(piece.cost for piece in pieces),
+        "s_from": written(piece.begins for piece in pieces),
+        "s_to": written(piece.ends for piece in pieces),
     }

@@ -5,7 +5,6 @@ The numbers are doubles, exact for whole numbers below 2^53; what is shown is su
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -13,6 +12,7 @@ from typing import Any, LiteralString
 import msgspec
 from psycopg.rows import dict_row
 
+from whatrack.columns import Ints, Texts
 from whatrack.db import Connection
 from whatrack.roi import filtered
 from whatrack.roi.events import (
@@ -123,14 +123,15 @@ SPENT_ONLY: LiteralString = (
 )
 PAGE: LiteralString = """
 WITH {places}, {marked}{events}, {summed} {grouped}
-SELECT (SELECT count(*) FROM grouped) AS count, ARRAY(SELECT g.key::text FROM grouped g {names}
-    ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s) AS keys {totals}
+SELECT ARRAY(SELECT g.key::text FROM grouped g {names}
+    ORDER BY {order} {direction} NULLS LAST, g.key LIMIT %(limit)s OFFSET %(offset)s) AS keys, {whole}
 """
+COUNT: LiteralString = "(SELECT count(*) FROM grouped) AS count"
 ADS: LiteralString = """
 SELECT m.ref, ({key})::text FROM meta_ads m WHERE m.organization_id = %(organization)s AND m.meta_account_id = ANY(%(digits)s) LIMIT %(most)s
 """
 ALLOWED_ROWS: LiteralString = """
-WITH {} nothing AS (SELECT 1) SELECT count(*), coalesce(array_agg(key)::text, '{{}}') FROM allowed
+WITH {} nothing AS (SELECT 1) SELECT count(*), array_send(coalesce(array_agg(key), '{{}}')) FROM allowed
 """
 
 
@@ -159,7 +160,7 @@ class Ranking(msgspec.Struct, frozen=True):
             names=NAMES[self.level].replace(*READ_WHOLE) if self.sort == "name" else NO_MORE,
             order=RANKED[self.sort],
             direction=DOWN if self.descending else UP,
-            totals=self._totals() if self.filtered else EVERYTHING,
+            whole=self._totals() if self.filtered else COUNT,
         )
 
     def gross(self) -> LiteralString:
@@ -324,22 +325,21 @@ async def gross(
 ) -> Decimal | None:
     """What the filter's rows spent with the tax of each day. spend: without; values: of a period cut where a tax changes."""
     factors: list[Decimal] = values["factors"]
+    longest: int = values["longest"]
     if spend is None or len(factors) == 1:
         return None if spend is None else spend * factors[0]
-    days = Counter[int]()
-    for slot, size, sign in zip(values["b_slot"], values["b_size"], values["b_sign"], strict=True):
-        days[slot] += size * sign
-    longest = max(days, key=days.__getitem__, default=0)
-    found = await (await conn.execute(ranking.gross(), {**values, "longest": longest})).fetchall()
+    found = await (await conn.execute(ranking.gross(), values)).fetchall()
     told: dict[int, int] = {slot: amount or 0 for slot, amount in found}
     told[longest] = spend - sum(told.values())
     return sum((amount * factors[slot] for slot, amount in told.items()), Decimal(0))
 
 
-async def keys(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[int, str]:
-    """The rows that the filters leave, of every period: how many, and their keys as PostgreSQL writes an array."""
+async def keys(conn: Connection, ranking: Ranking, values: dict[str, Any]) -> tuple[int, Ints | Texts]:
+    """The rows that the filters leave, of every period: how many, and their keys, to be handed on as they came."""
     statement = ALLOWED_ROWS.format(ALLOWED[ranking.level].replace(MATERIALIZED, IN_PASSING))
-    return await (await conn.execute(statement, values)).fetchone() or (0, "{}")
+    cursor = conn.cursor(binary=True)
+    count, found = await (await cursor.execute(statement, values)).fetchone() or (0, b"")
+    return count, Ints(found) if ranking.level == "ad" else Texts(found)
 
 
 async def ads(conn: Connection, ranking: Ranking, values: dict[str, Any], most: int) -> dict[int, str] | None:

@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 
 import msgspec
 
+from whatrack.columns import Ints, Texts
 from whatrack.db import Connection
 from whatrack.roi import costs as cost_rules
 from whatrack.roi import metrics, ranks, scope, sums
@@ -48,17 +49,24 @@ class Found(msgspec.Struct, frozen=True):
 class Only(msgspec.Struct, frozen=True):
     """Which rows are asked for, and of which ads they are. few: so few ads that their tickets are looked up one by one.
 
-    keys: one by one, or as PostgreSQL writes an array.
+    keys: one by one, or as a column.
     """
 
-    keys: list[str] | str
+    keys: list[str] | Ints | Texts
     ads: list[int]
     few: bool
 
 
+async def converted(conn: Connection, about: Scope, ask: Ask) -> Scope:
+    """The same with what accounts in other currencies spent in the period: read once, for every statement that sums it."""
+    if all(account.currency == about.currency for account in about.asked):
+        return about
+    found = await sums.convert(conn, scope.values(about, ask), by_ad=ask.level != "account")
+    return msgspec.structs.replace(about, abroad=found)
+
+
 async def read(conn: Connection, about: Scope, ask: Ask) -> Found:
-    """A page of rows in their accounts' days, with everything else in the totals' days."""
-    about = await _converted(conn, about, ask)
+    """A page of rows in their accounts' days, with everything else in the totals' days. about: converted for this ask."""
     found = await _rows_and_totals(conn, about, ask)
     return msgspec.structs.replace(found, unrated=found.unrated + about.has_unrated_spend)
 
@@ -78,7 +86,7 @@ async def _rows_and_totals(conn: Connection, about: Scope, ask: Ask) -> Found:
 
 async def sums_of(conn: Connection, about: Scope, ask: Ask) -> Found:
     """Totals and special rows alone, in the totals' days."""
-    about = await _converted(conn, about, ask)
+    about = await converted(conn, about, ask)
     if not scope.is_filtered(ask):
         return await _of_accounts(conn, about, ask)
     one = msgspec.structs.replace(ask, limit=1, sort="spend")
@@ -92,14 +100,6 @@ async def sums_of(conn: Connection, about: Scope, ask: Ask) -> Found:
 async def totals(conn: Connection, about: Scope, ask: Ask) -> Amounts:
     """Everything that was asked for, tickets by the days of the totals' zone."""
     return (await sums_of(conn, about, ask)).whole
-
-
-async def _converted(conn: Connection, about: Scope, ask: Ask) -> Scope:
-    """The same with what accounts in other currencies spent: read once, for every statement that sums it."""
-    if all(account.currency == about.currency for account in about.asked):
-        return about
-    found = await sums.convert(conn, scope.values(about, ask), by_ad=ask.level != "account")
-    return msgspec.structs.replace(about, abroad=found)
 
 
 async def _page(conn: Connection, about: Scope, ask: Ask, only: Only | None) -> tuple[list[str], Found]:
@@ -151,7 +151,7 @@ async def _left(conn: Connection, about: Scope, ask: Ask) -> Only | None:
 
 
 async def _ads_of(
-    conn: Connection, about: Scope, ask: Ask, keys: Sequence[str] | str, accounts: Sequence[Account]
+    conn: Connection, about: Scope, ask: Ask, keys: Sequence[str] | Ints | Texts, accounts: Sequence[Account]
 ) -> dict[int, str]:
     """The ads of these rows, as far as they are in these accounts, each with its account."""
     digits = [account.digits for account in accounts]

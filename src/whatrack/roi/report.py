@@ -48,7 +48,7 @@ ENOUGH_SALES = 20
 async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> Report:
     """The table that was asked for. Refused (422) where the ask cannot be."""
     await conn.execute(ROOM)
-    about = await scope.load(conn, organization_id, check(ask))
+    about = await reading.converted(conn, await scope.load(conn, organization_id, check(ask)), ask)
     found = await reading.read(conn, about, ask)
     totals = found.whole
     abroad = await own.whole(conn, about, ask) if _is_foreign(about) else None

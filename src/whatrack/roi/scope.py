@@ -1,6 +1,7 @@
 """What a question is about: the accounts it means, their zones and currencies, the costs that hold, and it all as values of SQL."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from psycopg.rows import class_row
 
+from whatrack.columns import written
 from whatrack.db import Connection
 from whatrack.errors import bad_value
 from whatrack.insights import rollups
@@ -46,7 +48,7 @@ WHERE organization_id = %(organization)s AND (meta_campaign_id = ANY(%(campaigns
 NOTHING_CONVERTED = {
     f"c_{name}": "{}"
     for name in (
-        "account", "ad", "slot", "days", "spend", "impressions", "unrated", "clicks", "link_clicks", "conversations", "leads",
+        "account", "ad", "slot", "days", "spend", "own", "impressions", "unrated", "clicks", "link_clicks", "conversations", "leads",
         "purchases", "value",
     )
 }  # fmt: skip
@@ -217,14 +219,15 @@ def values(
         "first_bucket": first,
         "last_bucket": last,
         "whole": scope.whole,
-        "refs": _array(zones),
-        "first_buckets": _array(cut.of_zone[name][0] for name in zones.values()),
-        "last_buckets": _array(cut.of_zone[name][1] for name in zones.values()),
-        "begins": _array(spans[name][0] for name in zones.values()),
-        "ends": _array(spans[name][1] for name in zones.values()),
-        "asked": _array(asked),
-        "in_scope": _array(ref in asked for ref in zones),
-        "digits": _array(account.digits for account in scope.asked),
+        "refs": written(zones),
+        "first_buckets": written(cut.of_zone[name][0] for name in zones.values()),
+        "last_buckets": written(cut.of_zone[name][1] for name in zones.values()),
+        "begins": written(spans[name][0] for name in zones.values()),
+        "ends": written(spans[name][1] for name in zones.values()),
+        "asked": written(asked),
+        "every_account": len(asked) == len(scope.accounts),
+        "in_scope": written(ref in asked for ref in zones),
+        "digits": written(account.digits for account in scope.asked),
         **_filter_values(ask),
         "refunds_by_sale": ask.refunds_by_sale,
         "limit": ask.limit,
@@ -238,14 +241,6 @@ def values(
         **NOTHING_CONVERTED,
         **(scope.abroad if spend else {}),
     }
-
-
-def _array(elements: Iterable[object]) -> str:
-    """As PostgreSQL writes an array: of a list, psycopg looks at each element twice, which for hundreds of accounts is felt.
-
-    elements: numbers, truths, Meta's ids, instants as text; none of them needs quotes.
-    """
-    return "{" + ",".join(map(str, elements)) + "}"
 
 
 def _filter_values(ask: Ask) -> dict[str, Any]:
@@ -318,18 +313,22 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account], *, taxed:
         for piece in rollups.blocks(rollups.number(since), rollups.number(until))
     ]
     abroad = [(*part, factors[part[5]]) for part in foreign]
+    days = Counter[int]()
+    for _, since, until, slot in spans:
+        days[slot] += (until - since).days + 1
     return {
         "factors": factors,
-        "a_account": _array(ref for ref, _ in ours),
-        "a_group": _array(group for _, group in ours),
+        "longest": max(days, key=days.__getitem__, default=0),
+        "a_account": written(ref for ref, _ in ours),
+        "a_group": written(group for _, group in ours),
         **_columns("g", ("group", "first", "last", "slot"), spans),
         **_columns("b", ("group", "size", "block", "sign", "slot", "factor"), pieces),
         **_columns("f", ("account", "currency", "scale", "first", "last", "slot", "factor"), abroad),
     }
 
 
-def _columns(prefix: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
-    return {f"{prefix}_{name}": [row[place] for row in rows] for place, name in enumerate(names)}
+def _columns(prefix: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    return {f"{prefix}_{name}": written(row[place] for row in rows) for place, name in enumerate(names)}
 
 
 def _known(zone: str, otherwise: str) -> str:

@@ -63,13 +63,13 @@ VALUE_AT_RATE: LiteralString = AT_RATE.format(amount="x.meta_purchase_value")
 # Converted once for a question, whatever its statements are: as columns, each written as PostgreSQL writes an array.
 CONVERT: LiteralString = f"""
 SELECT coalesce(array_agg(account_ref)::text, '{{{{}}}}') AS c_account, coalesce(array_agg(ad_ref)::text, '{{{{}}}}') AS c_ad, coalesce(array_agg(slot)::text, '{{{{}}}}') AS c_slot,
-    coalesce(array_agg(days)::text, '{{{{}}}}') AS c_days, coalesce(array_agg(spend)::text, '{{{{}}}}') AS c_spend,
+    coalesce(array_agg(days)::text, '{{{{}}}}') AS c_days, coalesce(array_agg(spend)::text, '{{{{}}}}') AS c_spend, coalesce(array_agg(own)::text, '{{{{}}}}') AS c_own,
     coalesce(array_agg(impressions)::text, '{{{{}}}}') AS c_impressions, coalesce(array_agg(unrated)::text, '{{{{}}}}') AS c_unrated,
     coalesce(array_agg(clicks)::text, '{{{{}}}}') AS c_clicks, coalesce(array_agg(link_clicks)::text, '{{{{}}}}') AS c_link_clicks,
     coalesce(array_agg(meta_conversations)::text, '{{{{}}}}') AS c_conversations, coalesce(array_agg(meta_leads)::text, '{{{{}}}}') AS c_leads,
     coalesce(array_agg(meta_purchases)::text, '{{{{}}}}') AS c_purchases, coalesce(array_agg(meta_purchase_value)::text, '{{{{}}}}') AS c_value
 FROM (
-    SELECT p.account_ref, {{ad}} AS ad_ref, p.slot, count(*) AS days, sum({SPEND_AT_RATE})::bigint AS spend, sum(x.impressions)::bigint AS impressions,
+    SELECT p.account_ref, {{ad}} AS ad_ref, p.slot, count(*) AS days, sum({SPEND_AT_RATE})::bigint AS spend, sum(x.spend)::bigint AS own, sum(x.impressions)::bigint AS impressions,
         sum(CASE WHEN r.rate IS NULL THEN x.impressions END)::bigint AS unrated, sum(x.clicks)::bigint AS clicks,
         sum(x.link_clicks)::bigint AS link_clicks, sum(x.conversations)::bigint AS meta_conversations, sum(x.meta_leads)::bigint AS meta_leads,
         sum(x.meta_purchases)::bigint AS meta_purchases, sum({VALUE_AT_RATE})::bigint AS meta_purchase_value
