@@ -2,12 +2,13 @@
 
 import asyncio
 import random
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import combinations, product
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -46,6 +47,18 @@ FROM generate_series(1, %s) AS n
 SHOWN_FOR_NOTHING = """
 UPDATE meta_ad_insights_daily SET spend = 0, impressions = 77 WHERE organization_id = %s AND account_ref = %s AND day = %s
 """
+KEYS_OF: dict[str, LiteralString] = {
+    "account": "SELECT ad_account_id FROM meta_ad_accounts ORDER BY 1",
+    "campaign": "SELECT DISTINCT meta_campaign_id FROM meta_ads WHERE meta_account_id <> '999' ORDER BY 1",
+    "adset": "SELECT DISTINCT meta_ad_set_id FROM meta_ads WHERE meta_account_id <> '999' ORDER BY 1",
+    "ad": "SELECT meta_ad_id FROM meta_ads WHERE meta_account_id <> '999' ORDER BY 1",
+}
+RENAMED: dict[str, LiteralString] = {
+    "account": "UPDATE meta_ad_accounts SET ad_account_name = %s WHERE ad_account_id = %s",
+    "campaign": "UPDATE meta_ads SET meta_campaign_name = %s WHERE meta_campaign_id = %s",
+    "adset": "UPDATE meta_ads SET meta_ad_set_name = %s WHERE meta_ad_set_id = %s",
+    "ad": "UPDATE meta_ads SET name = %s WHERE meta_ad_id = %s",
+}
 PERIODS = [
     (date(2026, 10, 1), date(2026, 10, 30)),
     (date(2026, 10, 14), date(2026, 10, 14)),
@@ -237,6 +250,63 @@ async def test_filters_leave_what_they_name_and_totals_follow(db: Database):
     assert {row.status for row in paused.rows} == {"PAUSED"}
     for answer in (one, campaign):
         assert answer.totals.amounts.spend == sum(row.amounts.spend or 0 for row in answer.rows)
+
+
+@pytest.mark.parametrize("level", ["account", "campaign", "adset", "ad"])
+async def test_names_are_searched_and_sorted_without_regard_to_capitals_and_accents(
+    db: Database, level: Level
+):
+    world = await make_world(db, seed=14)
+    called = (
+        "PROMOÇÃO de Verão",
+        "Ágata",
+        "promocao 2",
+        "Zebra",
+        "Abacaxi",
+        "àgata 2",
+        "Ótica",
+        "Promoção",
+        "abc",
+    )
+    async with db.tenant(world.shop.id) as conn:
+        keys = [row[0] for row in await (await conn.execute(KEYS_OF[level])).fetchall()]
+        names: dict[str, str | None] = {
+            key: called[place] if place < len(called) else f"É {key}" for place, key in enumerate(keys)
+        }
+        for key, name in names.items():
+            await conn.execute(RENAMED[level], [name, key])
+        if level != "account":  # Meta does not tell every name
+            await conn.execute(RENAMED[level], [None, keys[-1]])
+            names[keys[-1]] = None
+
+        async def ids(**more: Any) -> list[str]:
+            ask = Ask(level, SINCE, UNTIL, spent_only=False, sort="name", **more)
+            return [row.id for row in (await report(conn, world.shop.id, ask, NOW)).rows if row.id]
+
+        rows = await ids(descending=False)
+        backwards = await ids(descending=True)
+        pages = [
+            each
+            for place in range(0, len(rows), 3)
+            for each in await ids(descending=False, limit=3, offset=place)
+        ]
+        found = {
+            text: await ids(descending=False, text=text)
+            for text in ("PROMOÇÃO", "promoção", "Promocao", "ágata")
+        }
+
+    assert len(rows) > 2
+    assert rows == pages == sorted(rows, key=lambda key: folded(names[key] or key))
+    assert backwards == rows[::-1]
+    assert found.pop("ágata") == [key for key in rows if "gata" in (names[key] or "")]
+    assert [*found.values()] == [[key for key in rows if "promo" in folded(names[key] or "")]] * 3
+
+
+def folded(name: str) -> str:
+    """Small letters without their accents."""
+    return "".join(
+        each for each in unicodedata.normalize("NFD", name.lower()) if not unicodedata.combining(each)
+    )
 
 
 async def test_a_status_is_any_of_meta_s_words_for_it_and_other_is_every_other(db: Database):

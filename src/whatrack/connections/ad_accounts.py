@@ -47,13 +47,6 @@ DELETE FROM meta_ad_account_access AS s USING meta_ad_accounts a
 WHERE s.organization_id = %(organization)s AND s.connection_id = %(profile)s
   AND a.organization_id = s.organization_id AND a.id = s.account_id AND NOT a.ad_account_id = ANY(%(accounts)s)
 """
-# What a search compares and what sorts: small letters without accents. lower() alone leaves É as it is where the database's
-# locale is C. Index meta_ad_accounts_folded has the same expression.
-FROM_LETTERS: LiteralString = "áàâãäåéèêëíìîïóòôõöúùûüçñÁÀÂÃÄÅÉÈÊËÍÌÎÏÓÒÔÕÖÚÙÛÜÇÑ"
-TO_LETTERS: LiteralString = "aaaaaaeeeeiiiiooooouuuucnaaaaaaeeeeiiiiooooouuuucn"
-FOLDED_NAME: LiteralString = f"translate(lower(a.ad_account_name), '{FROM_LETTERS}', '{TO_LETTERS}')"
-FOLDED_TEXT: LiteralString = f"translate(lower(%(text)s), '{FROM_LETTERS}', '{TO_LETTERS}')"
-FOLDED_AFTER: LiteralString = f"translate(lower(%(after_name)s), '{FROM_LETTERS}', '{TO_LETTERS}')"
 # An account is shown while some profile sees it or something was decided about it. Read by meta_ad_accounts_folded; the rest
 # of the filter is applied to one organization's rows, of which there are thousands at most.
 PAGE: LiteralString = f"""
@@ -64,10 +57,10 @@ WHERE a.organization_id = %(organization)s
   AND (%(active)s::bool IS NULL OR a.is_active = %(active)s)
   AND (%(profile)s::uuid IS NULL OR EXISTS (SELECT FROM meta_ad_account_access s
        WHERE s.organization_id = a.organization_id AND s.account_id = a.id AND s.connection_id = %(profile)s))
-  AND (%(text)s::text IS NULL OR position({FOLDED_TEXT} IN {FOLDED_NAME}) > 0
+  AND (%(text)s::text IS NULL OR position(folded(%(text)s) IN a.folded_name) > 0
        OR starts_with(a.ad_account_id, 'act_' || %(text)s) OR starts_with(a.ad_account_id, %(text)s))
-  AND (%(after_name)s::text IS NULL OR ({FOLDED_NAME}, a.id) > ({FOLDED_AFTER}, %(after_id)s))
-ORDER BY {FOLDED_NAME}, a.id LIMIT %(limit)s
+  AND (%(after_name)s::text IS NULL OR (a.folded_name, a.id) > (folded(%(after_name)s), %(after_id)s))
+ORDER BY a.folded_name, a.id LIMIT %(limit)s
 """  # noqa: S608 - constants only
 ONE: LiteralString = (
     f"SELECT {COLUMNS} FROM meta_ad_accounts a WHERE a.organization_id = %s AND a.ad_account_id = %s"  # noqa: S608 - constants only
@@ -85,7 +78,7 @@ JOIN meta_ad_accounts a ON a.organization_id = s.organization_id AND a.id = s.ac
 WHERE s.organization_id = %(organization)s AND s.connection_id = %(profile)s AND NOT EXISTS (SELECT FROM meta_ad_account_access o
     JOIN meta_connections c ON c.organization_id = o.organization_id AND c.id = o.connection_id AND c.status = 'ACTIVE'
     WHERE o.organization_id = s.organization_id AND o.account_id = s.account_id AND o.connection_id <> s.connection_id)
-ORDER BY lower(a.ad_account_name) LIMIT 20
+ORDER BY a.folded_name LIMIT 20
 """
 COUNTS: LiteralString = (
     "SELECT count(*), count(*) FILTER (WHERE is_active) FROM meta_ad_accounts WHERE organization_id = %s"

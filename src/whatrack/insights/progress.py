@@ -34,7 +34,7 @@ LEFT JOIN (SELECT n.account_id, count(*) FILTER (WHERE n.due_at <= now()) AS due
                END AS at) AS ended
            WHERE n.organization_id = %(organization)s AND n.due_at IS NOT NULL GROUP BY n.account_id) AS d
     ON d.account_id = s.account_id
-WHERE s.organization_id = %(organization)s ORDER BY lower(a.ad_account_name), a.id
+WHERE s.organization_id = %(organization)s ORDER BY a.folded_name, a.id
 """
 DAYS: LiteralString = """
 SELECT d.day, d.due_at, d.fetched_at, d.connection_id, c.fb_user_name AS profile, d.reason, d.message, d.attempts, d.rows,

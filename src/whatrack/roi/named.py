@@ -65,7 +65,7 @@ FROM unnest(%(refs)s::int[], %(zones)s::text[]) AS z (ref, zone)
 JOIN meta_ad_accounts a ON a.organization_id = %(organization)s AND a.ref = z.ref
 LEFT JOIN insight_accounts s ON s.organization_id = a.organization_id AND s.account_id = a.id
 WHERE a.is_active OR s.account_id IS NOT NULL
-ORDER BY lower(a.ad_account_name), a.ref
+ORDER BY a.folded_name || '', a.ref -- read in the index's order, each account was looked for among all
 """
 CALLED: LiteralString = """
 SELECT c.kind, c.id, c.name, a.ad_account_name FROM (

@@ -168,25 +168,25 @@ ALLOWED_ADS: LiteralString = f"""allowed AS MATERIALIZED (
     AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s) OR (m.meta_campaign_id IS NULL AND '' = ANY(%(campaigns)s)))
     AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s) OR (m.meta_ad_set_id IS NULL AND '' = ANY(%(adsets)s)))
     AND (%(ad_ids)s::text[] IS NULL OR m.meta_ad_id = ANY(%(ad_ids)s))
-    AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.name, m.meta_ad_id))) > 0)
+    AND (%(text)s::text IS NULL OR position(folded(%(text)s) IN m.ad_called) > 0)
     AND (%(ranks)s::int[] IS NULL OR m.effective_status = ANY(%(effective)s)
          OR (2 = ANY(%(ranks)s) AND {RANK} = 2))
 ), """  # noqa: S608 - constants only
 # Of what several ads have in common: any of their names, and the liveliest status; read from an index that has them in this order.
 ALLOWED_BY: LiteralString = f"""allowed AS MATERIALIZED (
     SELECT coalesce(id, '') AS key FROM (
-        SELECT {{id}} AS id, {{name}} AS name, min({RANK}) AS rank FROM meta_ads m WHERE m.organization_id = %(organization)s
+        SELECT {{id}} AS id, {{called}} AS called, min({RANK}) AS rank FROM meta_ads m WHERE m.organization_id = %(organization)s
         AND (%(campaigns)s::text[] IS NULL OR m.meta_campaign_id = ANY(%(campaigns)s) OR (m.meta_campaign_id IS NULL AND '' = ANY(%(campaigns)s)))
         AND (%(adsets)s::text[] IS NULL OR m.meta_ad_set_id = ANY(%(adsets)s) OR (m.meta_ad_set_id IS NULL AND '' = ANY(%(adsets)s)))
          AND (%(ad_ids)s::text[] IS NULL OR m.meta_ad_id = ANY(%(ad_ids)s)) GROUP BY 1, 2 OFFSET 0
     ) AS named
-    GROUP BY id HAVING (%(text)s::text IS NULL OR bool_or(position(lower(%(text)s) IN lower(concat_ws(' ', name, id))) > 0))
+    GROUP BY id HAVING (%(text)s::text IS NULL OR bool_or(position(folded(%(text)s) IN called) > 0))
     AND (%(ranks)s::int[] IS NULL OR min(rank) = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only
 ACCOUNT_RANK: LiteralString = "CASE WHEN NOT m.is_active THEN 1 WHEN m.account_status = 1 THEN 0 ELSE 2 END"
 ALLOWED_ACCOUNTS: LiteralString = f"""allowed AS MATERIALIZED (
     SELECT m.ref AS key FROM meta_ad_accounts m WHERE m.organization_id = %(organization)s
-    AND (%(text)s::text IS NULL OR position(lower(%(text)s) IN lower(concat_ws(' ', m.ad_account_name, m.ad_account_id))) > 0)
+    AND (%(text)s::text IS NULL OR position(folded(%(text)s) IN m.folded_name || ' ' || m.ad_account_id) > 0)
     AND (%(ranks)s::int[] IS NULL OR {ACCOUNT_RANK} = ANY(%(ranks)s))
 ), """  # noqa: S608 - constants only
 ALLOWED_KEYS: dict[str, LiteralString] = {
@@ -196,20 +196,21 @@ ALLOWED_KEYS: dict[str, LiteralString] = {
 }
 ALLOWED: dict[str, LiteralString] = {
     "account": ALLOWED_ACCOUNTS,
-    "campaign": ALLOWED_BY.format(id="m.meta_campaign_id", name="m.meta_campaign_name"),
-    "adset": ALLOWED_BY.format(id="m.meta_ad_set_id", name="m.meta_ad_set_name"),
+    "campaign": ALLOWED_BY.format(id="m.meta_campaign_id", called="m.campaign_called"),
+    "adset": ALLOWED_BY.format(id="m.meta_ad_set_id", called="m.ad_set_called"),
     "ad": ALLOWED_ADS,
 }
 ONLY_ALLOWED: LiteralString = "WHERE key IN (SELECT key FROM allowed)"
 EVERYTHING: LiteralString = ""
-# What a row is called, for sorting by it.
+# What a row is called, for sorting by it (see 0026_folded_names.sql).
 NAMES: dict[str, LiteralString] = {
-    "account": "LEFT JOIN (SELECT ref AS key, ad_account_name AS name FROM meta_ad_accounts WHERE organization_id = %(organization)s) n USING (key)",
-    "campaign": """LEFT JOIN (SELECT coalesce(meta_campaign_id, '') AS key, max(meta_campaign_name) AS name FROM meta_ads
+    "account": """LEFT JOIN (SELECT ref AS key, folded_name AS called FROM meta_ad_accounts
+        WHERE organization_id = %(organization)s) n USING (key)""",
+    "campaign": """LEFT JOIN (SELECT coalesce(meta_campaign_id, '') AS key, max(campaign_called) AS called FROM meta_ads
         WHERE organization_id = %(organization)s GROUP BY 1) n USING (key)""",
-    "adset": """LEFT JOIN (SELECT coalesce(meta_ad_set_id, '') AS key, max(meta_ad_set_name) AS name FROM meta_ads
+    "adset": """LEFT JOIN (SELECT coalesce(meta_ad_set_id, '') AS key, max(ad_set_called) AS called FROM meta_ads
         WHERE organization_id = %(organization)s GROUP BY 1) n USING (key)""",
-    "ad": "LEFT JOIN (SELECT ref AS key, name FROM meta_ads WHERE organization_id = %(organization)s) n USING (key)",
+    "ad": "LEFT JOIN (SELECT ref AS key, ad_called AS called FROM meta_ads WHERE organization_id = %(organization)s) n USING (key)",
 }
 # Money of no day is nothing; of days without a rate it is not known.
 KNOWN: LiteralString = (
@@ -280,7 +281,7 @@ ORDERS: dict[str, LiteralString] = {
     "frequency": "NULL::int", "conversation_rate": "g.conversations / nullif(g.link_clicks, 0)",
     "qualification_rate": "g.qualified / nullif(g.leads, 0)", "conversion_rate": "g.sales::numeric / nullif(g.leads, 0)",
     "close_rate": "g.sales / nullif(g.qualified, 0)",
-    "name": "lower(n.name)",
+    "name": "n.called",
 }  # fmt: skip
 
 
