@@ -20,9 +20,10 @@ from whatrack.db import Database
 from whatrack.enrichment import catalog
 from whatrack.enrichment.catalog import CatalogAd
 from whatrack.insights import rollups
-from whatrack.roi import facts, hours, metrics
+from whatrack.roi import costs, facts, hours, metrics
 from whatrack.roi.answers import Report
 from whatrack.roi.ask import Ask, Basis, Level, Status, Within
+from whatrack.roi.costs import Cost
 from whatrack.roi.report import cohort, daily, funnel, report, salespeople, tickets_behind, times
 
 NOW = datetime(2026, 11, 11, 15, tzinfo=UTC)
@@ -427,6 +428,28 @@ async def test_what_a_filter_leaves_is_ranked_and_counted_and_hidden_rows_are_in
             shown = sum(getattr(row.amounts, name) or 0 for row in everything.rows)
             assert getattr(everything.totals.amounts, name) == shown, (ask, name)
         assert steps.link_clicks == everything.totals.amounts.link_clicks
+
+
+@pytest.mark.parametrize("level", ["campaign", "adset", "ad"])
+async def test_a_page_of_one_foreign_account_alone_has_the_tax_of_that_account(db: Database, level: Level):
+    """What was converted for all accounts is read again for the rows shown, whatever other accounts' taxes are."""
+    world = await make_world(db, seed=28)
+    async with db.tenant(world.shop.id) as conn:
+        theirs = Cost("meta_tax", Decimal("0.2"), ad_account_id="act_2", since=PERIODS[0][0])
+        await costs.put(conn, world.shop.id, theirs, actor="user:x")
+    truth = (await Truth.of(db, world.shop.id)).spent(level, *PERIODS[0])
+    ask = Ask(level, *PERIODS[0], spent_only=False, sort="name", descending=False, limit=2)
+    async with db.tenant(world.shop.id) as conn:
+        count = (await report(conn, world.shop.id, ask, NOW)).count
+        pages = [
+            await report(conn, world.shop.id, msgspec.structs.replace(ask, offset=place), NOW)
+            for place in range(0, count, 2)
+        ]
+
+    rows = [row for page in pages for row in page.rows]
+    assert {row.account_id for row in rows} == {*world.accounts}
+    for row in rows:
+        assert rounded(row.amounts.gross_spend) == rounded(truth[level, row.id]["gross_spend"]), row.id
 
 
 async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):

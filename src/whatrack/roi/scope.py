@@ -284,6 +284,7 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account], *, taxed:
     """The period of each account as blocks and days, cut where its tax changes; of those in other currencies as days alone.
 
     Accounts with the same cuts are a group: its pieces are told once. taxed: or do not cut, where the tax does not matter.
+    Taxes are numbered over all accounts, whichever are asked about: what was converted for many is read again for some of them.
     """
     slots: dict[Decimal, int] = {}
     groups: dict[tuple[tuple[date, date, int], ...], int] = {}
@@ -291,7 +292,8 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account], *, taxed:
     foreign: list[tuple[Any, ...]] = []
     special = {cost.ad_account_id for cost in scope.costs}
     cuts: dict[str | None, tuple[tuple[date, date, int], ...]] = {}
-    for account in accounts:
+    asked = {account.ref for account in accounts}
+    for account in scope.accounts:
         its = account.ad_account_id if account.ad_account_id in special else None
         if its not in cuts:
             tax = cost_rules.tax_spans(scope.costs, account.ad_account_id, ask.since, ask.until)
@@ -299,6 +301,8 @@ def _spend_values(scope: Scope, ask: Ask, accounts: Sequence[Account], *, taxed:
                 (part.since, part.until, slots.setdefault(part.factor, len(slots))) for part in tax
             )
         cut = cuts[its]
+        if account.ref not in asked:
+            continue
         if account.currency == scope.currency:
             whole = cut if taxed else ((ask.since, ask.until, 0),)
             ours.append((account.ref, groups.setdefault(whole, len(groups))))
