@@ -452,6 +452,32 @@ async def test_a_page_of_one_foreign_account_alone_has_the_tax_of_that_account(d
         assert rounded(row.amounts.gross_spend) == rounded(truth[level, row.id]["gross_spend"]), row.id
 
 
+@pytest.mark.parametrize("more", [0, 600], ids=["few", "many"])
+async def test_totals_of_accounts_have_what_is_hidden_too_as_the_steps_and_the_days_do(
+    db: Database, more: int
+):
+    world = await make_world(db, seed=22, tickets=0)
+    account, (since, until) = world.accounts["act_1"], PERIODS[3]
+    async with db.system() as conn:
+        await conn.execute(MORE_ADS, [world.shop.id, more])
+        await conn.execute(
+            "UPDATE meta_ad_insights_daily SET spend = 0 WHERE ad_ref = %s", [world.ads["100"]]
+        )
+        await rollups.replace_days(
+            conn, world.shop.id, account, [since + timedelta(days=each) for each in range(7)]
+        )
+    ask = Ask("ad", since, until, accounts=("act_1",))
+    async with db.tenant(world.shop.id) as conn:
+        answer = await report(conn, world.shop.id, ask, NOW)
+        steps = await funnel(conn, world.shop.id, ask, NOW)
+        days = metrics.total(each.amounts for each in await daily(conn, world.shop.id, ask, NOW))
+
+    totals = answer.totals.amounts
+    assert sum(row.amounts.link_clicks or 0 for row in answer.rows) < (totals.link_clicks or 0)
+    assert totals.link_clicks == steps.link_clicks == days.link_clicks
+    assert totals.spend == days.spend
+
+
 async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
     world = await make_world(db, seed=15, rules=False)
     since, until = PERIODS[0]

@@ -229,11 +229,12 @@ async def _whole(
     conn: Connection, about: Scope, ask: Ask, found: Found, *, only: Only | None = None
 ) -> Amounts:
     """Of what was read in the rows' days, the totals in the totals'."""
+    of_accounts = only is not None and not scope.is_filtered(ask)
+    if of_accounts and (ask.spent_only or about.zones_differ):  # in fewer rows, with those that are hidden
+        return (await _of_accounts(conn, about, ask)).whole
     if not about.zones_differ:
         return found.whole
     wanted = msgspec.structs.replace(ask, limit=1, offset=0, sort="spend")
-    if not scope.is_filtered(ask) and only is None:  # the same tickets, in fewer rows
-        wanted = msgspec.structs.replace(wanted, level="account")
     counted = await _read(conn, about, wanted, zone=about.zone, spend=False, only=only)
     return _with_spend(counted.whole, found.total)
 
