@@ -1,14 +1,16 @@
 """Ad accounts over HTTP: one list over all profiles, the dataset's choice, two people at once, and Meta away."""
 
 import asyncio
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.connecting import ADS, Office, a_meta_and_service, a_service, an_office, colleague
 from tests.support import make_shop, rows
-from whatrack.connections import ad_accounts, profiles
+from whatrack.connections import ad_accounts, listing, profiles
 from whatrack.db import Database
 from whatrack.sandbox import trouble
 from whatrack.sandbox.build import WHATSAPP_SCOPES, add_account, issue_token
@@ -83,16 +85,18 @@ async def test_the_list_is_searched_filtered_and_paged(both: Office):
     assert await names(both, connection=viviane) == ["Clínica Sorriso", "Horizonte Tóquio"]
     assert await names(both, active="true") == []
     assert (await both.call("GET", "/ad-accounts", params={"sort": "x"}))[0] == 422
-    assert (await both.call("GET", "/ad-accounts", params={"cursor": "x"}))[0] == 422
+    for cursor in ("x", urlsafe_b64encode(f"{uuid4()}a\0b".encode()).decode()):
+        assert (await both.call("GET", "/ad-accounts", params={"cursor": cursor}))[0] == 422
+        assert (await both.page(f"/settings/meta?after={cursor}"))[0] == 200
 
     seen: list[str] = []
-    cursor: dict[str, str] = {}
+    following: dict[str, str] = {}
     while True:
-        found = await both.get("/ad-accounts", limit="1", **cursor)
+        found = await both.get("/ad-accounts", limit="1", **following)
         seen += [each["ad_account_name"] for each in found["data"]]
         if found["next"] is None:
             break
-        cursor = {"cursor": found["next"]}
+        following = {"cursor": found["next"]}
     assert seen == await names(both)
 
 
@@ -103,7 +107,8 @@ async def test_accounts_are_found_however_accents_are_typed(both: Office, text: 
 
 
 async def test_accounts_are_listed_in_the_order_of_a_dictionary(both: Office):
-    names = ["Zebra", "Ótica Boa Vista", "água & sol", "Ícone", "Otica Antiga"]
+    longest = "🌵" * listing.NAME_LENGTH
+    names = [longest, longest, longest, "Zebra", "Ótica Boa Vista", "água & sol", "Ícone", "Otica Antiga"]
     async with both.db.tenant(both.shop.id) as conn:
         await conn.execute("UPDATE meta_connections SET list_after = now() + interval '1 hour'")
         (profile, *_) = await profiles.everyone(conn, both.shop.id)
@@ -123,7 +128,19 @@ async def test_accounts_are_listed_in_the_order_of_a_dictionary(both: Office):
         listed += [each["ad_account_name"] for each in page["data"]]
         if (following := page["next"] or "") == "":
             break
-    assert listed == ["água & sol", "Ícone", "Otica Antiga", "Ótica Boa Vista", "Zebra"]
+    assert listed == ["água & sol", "Ícone", "Otica Antiga", "Ótica Boa Vista", "Zebra", *[longest] * 3]
+
+
+async def test_a_name_longer_than_an_index_holds_is_cut(office: Office):
+    person, sandbox = office.sandbox.cast.thiago, office.sandbox
+    name = "".join(chr(0x20000 + 37 * place) for place in range(1000))  # hardly to be compressed
+    person.account_ids.append(
+        add_account(sandbox.world, name, sandbox.cast.agency.id, sandbox.cast.number.id).id
+    )
+    await office.connect(person)
+
+    found = await office.get("/ad-accounts", text=name[:50])
+    assert [each["ad_account_name"] for each in found["data"]] == [name[: listing.NAME_LENGTH]]
 
 
 async def test_a_thousand_accounts_come_in_pages_of_few_calls(office: Office):

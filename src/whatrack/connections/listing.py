@@ -21,6 +21,8 @@ from whatrack.meta.errors import GraphError, Transient
 from whatrack.meta.graph import Graph
 from whatrack.meta.ids import act_account
 
+# In characters: an index has the names, and no row of one may pass 2,700 bytes.
+NAME_LENGTH = 500
 FIELDS = "id,account_id,name,account_status,currency,timezone_name,business{id,name}"
 AT_ONCE = (500, 100, 25)  # accounts a page: long calls cost less of the limits, and may be too much for Meta
 TOO_MUCH = 1  # the code of "Please reduce the amount of data", and of trouble that passes
@@ -47,7 +49,7 @@ async def read(graph: Graph, keys: Keys, held: Held) -> list[Listed]:
     for each in await _whole(graph, token):
         account = act_account(each.id)
         if account is not None:
-            name = each.name.replace("\0", "").strip() or account
+            name = each.name.replace("\0", "").strip()[:NAME_LENGTH] or account
             business = each.business.name or None if each.business else None
             listed[account] = Listed(
                 account, name, each.account_status, each.currency, each.timezone_name, business

@@ -146,7 +146,7 @@ class Filters(BaseModel):
     active: bool | None = None
     connection: UUID | None = None
     refresh: bool = Field(False, description="read the lists from Meta first (admins)")
-    cursor: Text | None = None
+    cursor: Annotated[str, Field(max_length=3000)] | None = None  # it holds a name, of 500 characters at most
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
@@ -350,6 +350,9 @@ def read_cursor(text: str) -> tuple[str, UUID]:
     """The last account of the page before; 422 for what no page ever gave."""
     try:
         found = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-        return found[36:], UUID(found[:36])
+        last = found[36:], UUID(found[:36])
     except (ValueError, binascii.Error):
-        raise bad_value("cursor", "This cursor is not one of ours.") from None
+        last = None
+    if last is None or "\0" in last[0]:
+        raise bad_value("cursor", "This cursor is not one of ours.")
+    return last
