@@ -478,6 +478,20 @@ async def test_totals_of_accounts_have_what_is_hidden_too_as_the_steps_and_the_d
     assert totals.spend == days.spend
 
 
+async def test_spend_without_a_rate_that_nobody_saw_is_nought_in_the_order_as_it_is_in_the_row(db: Database):
+    world = await make_world(db, seed=29, tickets=0, rules=False)
+    (since, until), account = PERIODS[0], world.accounts["act_2"]
+    async with db.system() as conn:
+        unseen = "UPDATE meta_ad_insights_daily SET impressions = 0 WHERE account_ref = %s"
+        await conn.execute(unseen, [account])
+    async with db.tenant(world.shop.id) as conn:
+        ask = Ask("ad", since, until, spent_only=False, sort="spend", descending=False)
+        rows = (await report(conn, world.shop.id, ask, NOW)).rows
+
+    assert [row.amounts.spend for row in rows[:4]] == [0] * 4
+    assert {row.account_id for row in rows[:4]} == {"act_2"}
+
+
 async def test_money_without_a_rate_is_in_no_sum_and_told_apart(db: Database):
     world = await make_world(db, seed=15, rules=False)
     since, until = PERIODS[0]

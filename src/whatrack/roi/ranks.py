@@ -299,9 +299,11 @@ NAMED: dict[str, LiteralString] = {
     "product_cost": "product_cost", "fees": "fees", "earned": "earned", "present": "present", "unrated": "unrated",
 }  # fmt: skip
 SUM: LiteralString = "sum({name}) AS {name}"
-# Nothing is nought, but for money of days without a rate, which is not known.
+# Nothing is nought, but for money of days without a rate on which somebody saw the ads, which is not known (see sums.KNOWN).
 SUM_OR_0: LiteralString = "coalesce(sum({name}), 0) AS {name}"
-SUM_OF_MONEY: LiteralString = "coalesce(sum({name}), CASE WHEN sum(unrated) IS NULL THEN 0 END) AS {name}"
+SUM_OF_MONEY: LiteralString = (
+    "coalesce(sum({name}), CASE WHEN coalesce(sum(unrated), 0) = 0 THEN 0 END) AS {name}"
+)
 
 
 def _each(how: dict[str, LiteralString], needed: Sequence[str]) -> LiteralString:
