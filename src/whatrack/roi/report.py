@@ -102,7 +102,10 @@ async def average_ticket(conn: Connection, organization_id: UUID, ask: Ask) -> D
 
 
 async def daily(conn: Connection, organization_id: UUID, ask: Ask, now: datetime) -> list[Day]:
-    """Each day of the period, zeros included; the sum is the report's totals. Fees, product cost and tax are in it."""
+    """Each day of the period, zeros included; the sum is the report's totals. Fees, product cost and tax are in it.
+
+    Also what spent_only hides, which has views and clicks but no spend: totals have it too, unless a text or status filters them.
+    """
     await conn.execute(ROOM)
     about = await scope.load(conn, organization_id, check(ask))
     return await series.daily(conn, about, ask)
