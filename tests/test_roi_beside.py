@@ -13,7 +13,7 @@ from tests.roi_world import SINCE, UNTIL, Truth, make_world
 from tests.test_roi_report import NOW, follow
 from whatrack.db import Database
 from whatrack.roi.ask import Ask, Basis, Within
-from whatrack.roi.report import cohort, funnel, salespeople, tickets_behind, times
+from whatrack.roi.report import BehindKind, cohort, funnel, salespeople, tickets_behind, times
 from whatrack.roi.series import CURVE
 from whatrack.tenants import users
 from whatrack.units import new_id
@@ -162,6 +162,16 @@ async def test_each_salesperson_is_told_what_they_sold_and_gave_back(db: Databas
         assert {each.name for each in told} <= {"Júlia", "Rafael", None}
         whole = truth.told("account", since, until, "sale", truth.home).values()
         assert sum(each.revenue for each in told) == sum(each["revenue"] for each in whole)
+
+        ask = Ask(level="ad", since=since, until=until)
+        for person in told:
+            row: tuple[BehindKind, str] = ("person", str(person.user_id or ""))
+            async with db.tenant(world.shop.id) as conn:
+                opened = [await tickets_behind(conn, world.shop.id, ask, name, row, NOW)
+                          for name in ("sales", "revenue", "refunds")]  # fmt: skip
+            assert [sum(each.part for each in part) for part in opened] == [
+                person.sales, person.revenue, person.refunds,
+            ]  # fmt: skip
 
 
 def sold(truth: Truth, since: date, until: date) -> dict[Any, tuple[int, Decimal, Decimal]]:

@@ -19,6 +19,7 @@ from whatrack.roi.answers import (
     SPECIAL,
     Apart,
     Behind,
+    BehindKind,
     Cohort,
     Day,
     Freshness,
@@ -37,7 +38,7 @@ from whatrack.roi.scope import Scope
 from whatrack.roi.sums import ROOM
 
 __all__ = [
-    "SPECIAL", "Apart", "Behind", "Cohort", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
+    "SPECIAL", "Apart", "Behind", "BehindKind", "Cohort", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
     "average_ticket", "cohort", "daily", "funnel", "judged", "report", "salespeople", "tickets_behind", "times",
 ]  # fmt: skip
 PARTIAL = timedelta(days=3)  # Meta restates four weeks, but the last days most
@@ -144,11 +145,12 @@ async def cohort(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
 
 
 async def tickets_behind(
-    conn: Connection, organization_id: UUID, ask: Ask, metric: str, row: tuple[RowKind, str], now: datetime
+    conn: Connection, organization_id: UUID, ask: Ask, metric: str, row: tuple[BehindKind, str], now: datetime
 ) -> list[Behind]:
     """The tickets that a row's number is made of, newest first; their parts sum to it exactly.
 
-    metric: one of series.METRICS. row: kind and id as in the report; ("total", "") for its totals.
+    metric: one of series.METRICS. row: kind and id as in the report; ("total", "") for its totals; ("person", id) for what a
+    salesperson sold and gave back, by the date of the sale as in `salespeople`, ("person", "") for what nobody owns.
     """
     about = await scope.load(conn, organization_id, check(ask))
     return await series.behind(conn, about, ask, metric, row)
