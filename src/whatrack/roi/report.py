@@ -4,6 +4,7 @@
 takes, `tickets_behind` the tickets that a number is made of. All read stored rows and never call Meta.
 """
 
+import math
 from collections.abc import Sequence, Set
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -311,6 +312,6 @@ async def _immature_since(conn: Connection, about: Scope, ask: Ask, now: datetim
     )
     days = IMMATURE_DAYS
     if took.p75_hours is not None and took.sales >= ENOUGH_SALES:
-        days = max(1, -(-int(took.p75_hours) // 24))
+        days = max(1, math.ceil(took.p75_hours / 24))
     young = today - timedelta(days=days - 1)
     return max(young, ask.since) if ask.until >= young else None

@@ -91,6 +91,7 @@ def _all() -> tuple[Column, ...]:
         Column("net_roas", marked("ROAS líquido"), "ratio", marked("faturamento líquido ÷ investimento"), both, ("net_revenue", spend), "up"),
         Column("gross_roas", marked("ROAS com imposto"), "ratio", marked("faturamento de anúncios ÷ investimento com imposto"), both, ("attributed_revenue", "gross_spend"), "up"),
         Column("roi", marked("ROI"), "percent", marked("lucro ÷ investimento com imposto"), both, ("profit", "gross_spend"), "up"),
+        Column("roi_on_costs", marked("ROI sobre todo o custo"), "percent", marked("lucro ÷ (investimento com imposto + produto + taxas)"), both, ("profit", "gross_spend", "product_cost", "fees"), "up"),
         Column("margin", marked("Margem"), "percent", marked("lucro ÷ faturamento líquido"), both, ("profit", "net_revenue"), "up"),
         Column("ticket_average", marked("Ticket médio"), "money", marked("faturamento ÷ vendas com valor"), ours, ("revenue", "sales", "sales_without_value"), "up"),
         Column("impressions", marked("Impressões"), "count", marked("vezes em que o anúncio foi mostrado"), "meta"),
