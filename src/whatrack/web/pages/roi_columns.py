@@ -67,7 +67,7 @@ def _all() -> tuple[Column, ...]:
         Column("gross_spend", marked("Investimento com imposto"), "money", marked("investimento ÷ (1 − imposto)"), "settings", (spend,)),
         Column("meta_conversations", marked("Conversas (Meta)"), "count", marked("conversas iniciadas, como a Meta conta"), "meta", good="up"),
         Column("cost_per_meta_conversation", marked("Custo por conversa (Meta)"), "money", marked("investimento ÷ conversas (Meta)"), "meta", (spend, "meta_conversations"), "down"),
-        Column("conversations", marked("Conversas (WhaTrack)"), "count", marked("pessoas cuja primeira mensagem trouxe o anúncio"), ours, good="up", tickets="conversations"),
+        Column("conversations", marked("Conversas (WhaTrack)"), "count", marked("tickets cuja primeira mensagem trouxe o anúncio; quem volta por um anúncio depois conta de novo"), ours, good="up", tickets="conversations"),
         Column("cost_per_conversation", marked("Custo por conversa"), "money", marked("investimento ÷ conversas (WhaTrack)"), both, (spend, "conversations"), "down"),
         Column("leads", marked("Leads"), "count", marked("tickets criados, no total também os que não vieram de anúncio; retornos em até 7 dias não contam"), ours, good="up", tickets="leads"),
         Column("cpl", marked("CPL"), "money", marked("investimento ÷ leads"), both, (spend, "leads"), "down"),
