@@ -100,6 +100,15 @@ def test_a_day_that_was_missed_for_long_is_fetched_once_and_is_final(zone: ZoneI
     assert next_due(day, zone, late) is None
 
 
+def test_a_day_is_read_in_each_of_the_four_weeks_nights_that_meta_restates_it_in():
+    """Numbers written out: Meta says 28 days, and hours are hours."""
+    day = date(2026, 9, 1)
+
+    assert next_due(day, SP, start_of(day, SP)) == start_of(day, SP) + timedelta(hours=1)
+    assert next_due(day, SP, night_of(date(2026, 9, 28), SP)) == night_of(date(2026, 9, 29), SP)
+    assert next_due(day, SP, night_of(date(2026, 9, 29), SP)) is None
+
+
 def test_figures_that_were_read_too_early_are_not_final():
     """Fetched two days after, and never again while the token was dead: still to be restated."""
     day = date(2026, 9, 1)

@@ -1,5 +1,6 @@
 """What stands beside the table agrees with an independent calculation: the funnel, how long sales take, who sold what."""
 
+import math
 from collections import defaultdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +14,17 @@ from tests.roi_world import SINCE, UNTIL, Truth, make_world
 from tests.test_roi_report import NOW, follow
 from whatrack.db import Database
 from whatrack.roi.ask import Ask, Basis, Within
-from whatrack.roi.report import cohort, funnel, salespeople, tickets_behind, times
+from whatrack.roi.report import (
+    ENOUGH_SALES,
+    IMMATURE_DAYS,
+    BehindKind,
+    cohort,
+    funnel,
+    report,
+    salespeople,
+    tickets_behind,
+    times,
+)
 from whatrack.roi.series import CURVE
 from whatrack.tenants import users
 from whatrack.units import new_id
@@ -77,6 +88,25 @@ async def test_half_of_the_sales_and_three_quarters_took_no_longer_than_told(
             assert float(told.p75_hours or 0) == pytest.approx(hours[-(-len(hours) * 3 // 4) - 1])
         shares = [(day, sum(each <= day * 24 for each in hours)) for day in CURVE]
         assert [(day, round(share * told.sales)) for day, share in told.curve] == (shares if hours else [])
+
+
+async def test_clicks_are_immature_for_as_long_as_three_of_four_sales_took(db: Database):
+    world = await make_world(db, seed=32)
+    await follow(db)
+    truth = await Truth.of(db, world.shop.id)
+    today = NOW.astimezone(ZoneInfo(truth.home)).date()
+    hours = sorted(took(truth, today - timedelta(days=90), today, None))
+    assert len(hours) >= ENOUGH_SALES
+    days = math.ceil(hours[-(-len(hours) * 3 // 4) - 1] / 24)
+    assert days != IMMATURE_DAYS
+    young = today - timedelta(days=days - 1)
+
+    for until, expected in ((today, young), (young, young), (young - timedelta(days=1), None)):
+        ask = Ask(level="account", since=today - timedelta(days=89), until=until, basis="click")
+        async with db.tenant(world.shop.id) as conn:
+            told = await report(conn, world.shop.id, ask, NOW)
+        assert told.immature_since == expected
+        assert ("immature" in told.notes) == (expected is not None)
 
 
 @pytest.mark.parametrize("followed", [True, False], ids=["followed", "all marked"])
@@ -162,6 +192,16 @@ async def test_each_salesperson_is_told_what_they_sold_and_gave_back(db: Databas
         assert {each.name for each in told} <= {"Júlia", "Rafael", None}
         whole = truth.told("account", since, until, "sale", truth.home).values()
         assert sum(each.revenue for each in told) == sum(each["revenue"] for each in whole)
+
+        ask = Ask(level="ad", since=since, until=until)
+        for person in told:
+            row: tuple[BehindKind, str] = ("person", str(person.user_id or ""))
+            async with db.tenant(world.shop.id) as conn:
+                opened = [await tickets_behind(conn, world.shop.id, ask, name, row, NOW)
+                          for name in ("sales", "revenue", "refunds")]  # fmt: skip
+            assert [sum(each.part for each in part) for part in opened] == [
+                person.sales, person.revenue, person.refunds,
+            ]  # fmt: skip
 
 
 def sold(truth: Truth, since: date, until: date) -> dict[Any, tuple[int, Decimal, Decimal]]:

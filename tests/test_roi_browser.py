@@ -254,6 +254,41 @@ async def test_a_finger_is_told_first_and_opens_then(earning: Site, visit: Visit
     await expect(tab.get_by_role("heading", name="ROAS · Sorriso novo · vídeo")).to_be_visible()
 
 
+@pytest.mark.parametrize("who", ["admin", "nobody"])
+async def test_every_figure_of_every_column_tells_what_it_is_whether_it_opens_or_not(
+    earning: Site, visit: Visit, who: str
+):
+    """Zeros and dashes too, and on a link for clients, where nothing opens."""
+    tab = await visit(who, site=earning)
+    place = earning.places["link"] if who == "nobody" else "/roi?level=ad"
+    if who == "admin":
+        await tab.goto("/roi/columns")
+        await tab.evaluate(
+            "document.querySelectorAll('[name=column]').forEach(each => { each.checked = true })"
+        )
+        await tab.get_by_role("button", name="Guardar colunas").click()
+    await tab.goto(place)
+    tip = tab.get_by_role("tooltip")
+    shown = await tab.locator(".kpi-value .figure, .figures td .figure, .funnel .figure").evaluate_all(
+        "all => all.map(each => [each.dataset.tip ?? '', each.tabIndex, each.textContent.trim()])"
+    )
+    assert [each for each in shown if not each[0] or each[1] != 0] == []
+    assert who == "nobody" or {name for name, _, _ in shown} >= {*COLUMNS}
+
+    first = tab.locator(".figures tbody tr").first
+    for name in dict.fromkeys(name for name, _, _ in shown if name in COLUMNS):
+        figure = first.locator(f"[data-tip={name}]")
+        if await figure.count():
+            await figure.focus()
+            await figure.dispatch_event("pointerover", {"pointerType": "mouse", "bubbles": True})
+            await expect(tip).to_contain_text(COLUMNS[name].label)
+            await expect(tip).to_contain_text("Fórmula" + COLUMNS[name].formula)
+            await expect(tip).to_contain_text("Fonte")
+            await expect(tip).to_contain_text("Atualizado")
+            for part in (COLUMNS[each] for each in COLUMNS[name].over):
+                await expect(tip).to_contain_text(f"{part.label}: ")
+
+
 async def test_the_chart_is_walked_through_with_the_arrows(earning: Site, visit: Visit):
     tab = await visit("owner", site=earning)
     await tab.goto("/roi?period=7")

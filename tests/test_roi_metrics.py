@@ -62,6 +62,7 @@ def test_the_formulas_are_those_of_the_definition():
     assert part.profit == Decimal("2861.70")
     assert [part.roas, part.blended_roas, part.net_roas] == [5, 6, Decimal("5.5")]
     assert part.roi == Decimal("2861.70") / Decimal("1138.30")
+    assert part.roi_on_costs == Decimal("2861.70") / Decimal("2638.30")  # of media with tax, product and fees
     assert part.margin == Decimal("2861.70") / 5500
     assert part.ticket_average == 600
     assert part.cpl == Decimal(1000) / 90

@@ -593,6 +593,60 @@ async def test_each_cause_leads_to_exactly_its_tickets(
         assert len(shown) == min(50, int(re.sub(r"\D", "", numbers[0]))), name
 
 
+async def test_our_side_of_the_comparison_leads_to_exactly_its_tickets(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    await tell(db, world.shop.id)
+
+    page = await get(tab, f"/roi/reconciliation?{PERIOD}")
+    sides = re.findall(r'<tr><th scope="row" class="font-semibold">(.*?)</tr>', page.text, re.DOTALL)[:4:2]
+    assert len(sides) == 2
+    for place, side in enumerate(sides):
+        numbers = re.findall(r'<td class="sm:text-right font-semibold"[^>]*>([^<]+)</td>', side)
+        link = re.search(r'href="(/roi/reconciliation/tickets[^"]+)"', side)
+        assert link, side
+        behind = await get(tab, html.unescape(link.group(1)))
+        told = re.findall(r'<span class="text-xl font-semibold num">([^<]+)</span>', behind.text)
+        assert told == numbers
+        assert len(numbers) == 2 - place  # sales have a value
+        shown = re.findall(r'<th scope="row" class="font-normal', behind.text)
+        assert len(shown) == min(50, int(re.sub(r"\D", "", numbers[0])))
+
+
+async def test_each_figure_of_a_salesperson_leads_to_exactly_its_tickets(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(
+            """UPDATE tickets t SET owner_id = m.user_id FROM memberships m
+               WHERE m.organization_id = t.organization_id AND right(t.id::text, 1) < '8'"""
+        )
+    for filters in (PERIOD, f"{PERIOD}&basis=click", f"{PERIOD}&refunds=sale", f"{PERIOD}&account=act_1"):
+        page = await get(tab, f"/roi/people?{filters}")
+        figures = re.findall(r'<a class="[^"]*" href="(/roi/tickets[^"]+)">([^<]+)</a>', page.text)
+        assert len(figures) >= 2
+        for link, text in figures:
+            behind = await get(tab, html.unescape(link))
+            told = re.findall(r'<span class="text-xl font-semibold num">([^<]+)</span>', behind.text)
+            assert told[0] == text, (filters, link)
+            assert re.search("<h1[^>]*>[^<]* · (Ada Nunes|Sem responsável)</h1>", behind.text)
+    nobody = await get(tab, f"/roi/tickets?metric=sales&row=person:none-such&{PERIOD}")
+    assert "Nenhum ticket por trás deste número" in nobody.words
+
+
+async def test_the_sales_whose_time_is_told_and_the_leads_of_its_curve_are_opened(
+    tab: aiohttp.ClientSession, world: World
+):
+    for basis, metric in (("sale", "sales"), ("click", "leads")):
+        page = await get(tab, f"/roi/time?{PERIOD}&basis={basis}")
+        found = re.search(rf'href="(/roi/tickets[^"]*metric={metric}[^"]*)">([^<]+)</a>', page.text)
+        assert found, basis
+        behind = await get(tab, html.unescape(found.group(1)))
+        told = re.findall(r'<span class="text-xl font-semibold num">([^<]+)</span>', behind.text)
+        assert told[0] == found.group(2)
+        assert int(told[0]) > 0
+
+
 async def test_the_tickets_behind_a_number_come_fifty_a_page_and_lead_back(
     db: Database, world: World, tab: aiohttp.ClientSession
 ):

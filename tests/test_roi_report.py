@@ -208,6 +208,30 @@ async def test_sums_of_cohorts_are_sums_of_sales(db: Database):
     assert by["sale"].totals.amounts == by["click"].totals.amounts
 
 
+@pytest.mark.parametrize(
+    ("account", "since", "until", "costs", "tax"),
+    [
+        ("act_1", date(2026, 9, 7), date(2026, 9, 9), "0.3499", "0"),
+        ("act_1", date(2026, 10, 1), date(2026, 10, 4), "0.3499", "0.1215"),
+        ("act_1", date(2026, 10, 1), date(2026, 10, 30), "0.0999", "0.1215"),
+        ("act_3", date(2026, 10, 1), date(2026, 10, 20), "0.0999", "0.05"),
+        ("act_3", date(2026, 10, 21), date(2026, 10, 30), "0.0999", "0.1215"),
+    ],
+)
+async def test_break_even_is_of_the_costs_of_the_last_day_and_the_tax_of_what_was_spent(
+    db: Database, account: str, since: date, until: date, costs: str, tax: str
+):
+    """The rules of roi_world, read off by hand: an account's own tax while it lasts, else that of all."""
+    world = await make_world(db, seed=13)
+    async with db.tenant(world.shop.id) as conn:
+        told = await report(conn, world.shop.id, Ask("account", since, until, accounts=(account,)), NOW)
+
+    assert told.totals.amounts.spend
+    exact = 1 / ((1 - Decimal(costs)) * (1 - Decimal(tax)))
+    assert told.break_even is not None
+    assert round(told.break_even, 6) == round(exact, 6)
+
+
 async def test_pages_are_the_whole_in_parts_and_sorted_with_dashes_last(db: Database):
     world = await make_world(db, seed=13)
     await follow(db)

@@ -16,6 +16,8 @@ from whatrack.units import minor_digits
 RowKind = Literal[
     "account", "campaign", "adset", "ad", "organic", "post", "unidentified", "unconnected", "total"
 ]
+# Whose tickets can be listed: also those of the person with this id; of nobody where it is ''.
+BehindKind = RowKind | Literal["person"]
 # The rows without an ad of a connected account, in the order they are shown.
 SPECIAL: tuple[RowKind, ...] = ("organic", "post", "unidentified", "unconnected")
 Note = Literal[

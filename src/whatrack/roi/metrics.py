@@ -93,6 +93,12 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
         return ratio(self.profit, self.gross_spend)
 
     @property
+    def roi_on_costs(self) -> Decimal | None:
+        """Sobre todo o custo: lucro ÷ (gross S + CP + T). None without spend, as ROI."""
+        costs = None if self.gross_spend is None else self.gross_spend + self.product_cost + self.fees
+        return ratio(self.profit, costs) if self.gross_spend else None
+
+    @property
     def margin(self) -> Decimal | None:
         """Lucro ÷ (F − D)."""
         return ratio(self.profit, self.net_revenue)
@@ -209,7 +215,7 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
 
 FIELDS = Amounts.__struct_fields__
 RATIOS = (
-    "net_revenue", "profit", "roas", "blended_roas", "net_roas", "gross_roas", "roi", "margin", "ticket_average", "cpa", "cpl",
+    "net_revenue", "profit", "roas", "blended_roas", "net_roas", "gross_roas", "roi", "roi_on_costs", "margin", "ticket_average", "cpa", "cpl",
     "cost_per_qualified", "cost_per_conversation", "cost_per_meta_conversation", "cpm", "cpc", "cpc_all", "ctr", "ctr_all",
     "frequency", "conversation_rate", "qualification_rate", "conversion_rate", "close_rate", "attributed_cpl",
     "attributed_cost_per_qualified", "attributed_cpa",

@@ -96,6 +96,7 @@ judged AS (
 """  # noqa: S608 - constants only
 CAUSED: LiteralString = f"{PARTS} SELECT cause, sum(count) AS count, sum(value) AS value FROM part GROUP BY 1"  # noqa: S608 - constants only
 TICKETS: LiteralString = f"{PARTS} SELECT ticket_id, at, count, value FROM part WHERE cause = %(cause)s ORDER BY at DESC, ticket_id"  # noqa: S608 - constants only
+OURS: LiteralString = f"{PARTS} SELECT ticket_id, at, count, value FROM placed ORDER BY at DESC, ticket_id"  # noqa: S608 - constants only
 LEADS = ("LeadSubmitted", "QualifiedLead")  # both count as leads at Meta
 PURCHASES = ("Purchase",)
 NO_VALUE: LiteralString = "0"
@@ -172,12 +173,15 @@ async def reconcile(conn: Connection, organization_id: UUID, ask: Ask, now: date
 
 
 async def tickets(
-    conn: Connection, organization_id: UUID, ask: Ask, events: tuple[str, ...], cause: Cause
+    conn: Connection, organization_id: UUID, ask: Ask, events: tuple[str, ...], cause: Cause | None
 ) -> list[Part]:
-    """The tickets behind a cause, newest first: their counts and values sum to its line. events: LEADS or PURCHASES."""
+    """The tickets behind a cause, newest first: their counts and values sum to its line. events: LEADS or PURCHASES.
+
+    cause: None for all of ours, which sum to the side's ours and ours_value.
+    """
     wanted = _wanted(ask)
     about = await scopes.load(conn, organization_id, check(wanted))
-    rows = await _read(conn, about, wanted, events, TICKETS, cause)
+    rows = await _read(conn, about, wanted, events, TICKETS if cause else OURS, cause or "")
     return [
         Part(row["ticket_id"], row["at"], int(row["count"]), Decimal(row["value"] or 0) / 100) for row in rows
     ]

@@ -4,6 +4,7 @@
 takes, `tickets_behind` the tickets that a number is made of. All read stored rows and never call Meta.
 """
 
+import math
 from collections.abc import Sequence, Set
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -19,6 +20,7 @@ from whatrack.roi.answers import (
     SPECIAL,
     Apart,
     Behind,
+    BehindKind,
     Cohort,
     Day,
     Freshness,
@@ -37,7 +39,7 @@ from whatrack.roi.scope import Scope
 from whatrack.roi.sums import ROOM
 
 __all__ = [
-    "SPECIAL", "Apart", "Behind", "Cohort", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
+    "SPECIAL", "Apart", "Behind", "BehindKind", "Cohort", "Day", "Freshness", "Funnel", "Note", "Report", "Row", "RowKind", "Salesperson", "Times",
     "average_ticket", "cohort", "daily", "funnel", "judged", "report", "salespeople", "tickets_behind", "times",
 ]  # fmt: skip
 PARTIAL = timedelta(days=3)  # Meta restates four weeks, but the last days most
@@ -147,11 +149,12 @@ async def cohort(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
 
 
 async def tickets_behind(
-    conn: Connection, organization_id: UUID, ask: Ask, metric: str, row: tuple[RowKind, str], now: datetime
+    conn: Connection, organization_id: UUID, ask: Ask, metric: str, row: tuple[BehindKind, str], now: datetime
 ) -> list[Behind]:
     """The tickets that a row's number is made of, newest first; their parts sum to it exactly.
 
-    metric: one of series.METRICS. row: kind and id as in the report; ("total", "") for its totals.
+    metric: one of series.METRICS. row: kind and id as in the report; ("total", "") for its totals; ("person", id) for what a
+    salesperson sold and gave back, by the date of the sale as in `salespeople`, ("person", "") for what nobody owns.
     """
     about = await scope.load(conn, organization_id, check(ask))
     return await series.behind(conn, about, ask, metric, row)
@@ -312,6 +315,6 @@ async def _immature_since(conn: Connection, about: Scope, ask: Ask, now: datetim
     )
     days = IMMATURE_DAYS
     if took.p75_hours is not None and took.sales >= ENOUGH_SALES:
-        days = max(1, -(-int(took.p75_hours) // 24))
+        days = max(1, math.ceil(took.p75_hours / 24))
     young = today - timedelta(days=days - 1)
     return max(young, ask.since) if ask.until >= young else None

@@ -12,7 +12,7 @@ from whatrack.errors import bad_value
 from whatrack.roi import costs as cost_rules
 from whatrack.roi import hours, periods
 from whatrack.roi import scope as scopes
-from whatrack.roi.answers import Age, Behind, Cohort, Day, RowKind, Salesperson, Times
+from whatrack.roi.answers import Age, Behind, BehindKind, Cohort, Day, Salesperson, Times
 from whatrack.roi.ask import Ask
 from whatrack.roi.events import (
     ANY_AD,
@@ -165,8 +165,11 @@ WHERE {in_scope} AND width_bucket(c.at, %(bounds)s::timestamptz[])
 GROUP BY 1, 2 HAVING sum(c.part) <> 0 ORDER BY 2 DESC, 1
 """
 OF_KIND: LiteralString = f"AND {KIND} = %(kind)s"
+# {only}: what a filter leaves, as the salespeople's figures have it.
+OF_PERSON: LiteralString = """{only} AND coalesce((SELECT t.owner_id FROM tickets t
+    WHERE t.organization_id = %(organization)s AND t.id = c.ticket_id)::text, '') = %(key)s"""
 OF_KEY: LiteralString = f"AND {KIND} = 'own' AND {{key}} = %(key)s"
-ROW_KEYS: dict[RowKind, LiteralString] = {
+ROW_KEYS: dict[BehindKind, LiteralString] = {
     "account": "acc.ref::text",
     "campaign": "coalesce(m.meta_campaign_id, '')",
     "adset": "coalesce(m.meta_ad_set_id, '')",
@@ -289,18 +292,19 @@ async def salespeople(conn: Connection, about: Scope, ask: Ask) -> list[Salesper
 
 
 async def behind(
-    conn: Connection, about: Scope, ask: Ask, metric: str, row: tuple[RowKind, str]
+    conn: Connection, about: Scope, ask: Ask, metric: str, row: tuple[BehindKind, str]
 ) -> list[Behind]:
     """The tickets that a number is made of."""
     if metric not in METRICS:
         raise bad_value("metric", f"Use one of {', '.join(METRICS)}.")
     kind, key = row
-    is_total = kind == "total"
+    is_person = kind == "person"
+    is_total = kind == "total" or is_person
     if kind == "account":
         key = next((str(account.ref) for account in about.accounts if account.ad_account_id == key), "")
     values = scopes.values(about, ask, zone=about.zone if is_total else None) | {"kind": kind, "key": key}
     if is_total:
-        only = _only_allowed(ask)
+        only = OF_PERSON.format(only=_only_allowed(ask)) if is_person else _only_allowed(ask)
     else:
         only = OF_KEY.format(key=ROW_KEYS[kind]) if kind in ROW_KEYS else OF_KIND
     statement = BEHIND.format(

@@ -17,7 +17,7 @@ from whatrack.roi import looks, metrics
 from whatrack.roi import report as reports
 from whatrack.roi.ask import Ask, Within
 from whatrack.roi.metrics import FIELDS
-from whatrack.roi.report import Behind, Report, Row, RowKind
+from whatrack.roi.report import Behind, BehindKind, Report, Row, RowKind
 from whatrack.tenants.access import Access
 from whatrack.web.api.caller import Db
 from whatrack.web.pages import roi_figures as figures
@@ -45,7 +45,8 @@ TICKETS = {
 }
 IN_MONEY = ("revenue", "refunds")
 ADS = "ads"  # all rows but those that no ad brought: the funnel's
-KINDS = (*LEVELS, *reports.SPECIAL, "total")
+PERSON = "person"
+KINDS = (*LEVELS, *reports.SPECIAL, PERSON, "total")
 WITHOUT_AD: tuple[RowKind, ...] = ("organic", "post")
 
 
@@ -64,6 +65,10 @@ async def tickets_behind(
     filters = filters_of(request)
     if metric not in TICKETS:
         raise NotFound("There is no such figure.")
+    if row.startswith(
+        f"{PERSON}:"
+    ):  # who sold what is told by the date of the sale, whatever the filter says
+        filters = msgspec.structs.replace(filters, basis="sale")
     async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
@@ -78,7 +83,7 @@ async def tickets_behind(
         **roi_page.places(filters, "/roi/tickets", ask),
         unknown=roi_unknown.of_days(request, filters, ask, "/roi/tickets", metric=metric, row=row),
         kept={"metric": metric, "row": row},
-        home=(filters.to(HERE), _("Voltar ao relatório")),
+        home=_home(request, row),
         title=_(TICKETS[metric]),
         named=named,
         count=len({each.ticket_id for each in found}),
@@ -89,6 +94,14 @@ async def tickets_behind(
         start=start,
         next=str(start + SHOWN) if start + SHOWN < len(found) else "",
     )
+
+
+def _home(request: Request, row: str) -> tuple[str, str]:
+    """Where the figure stands, and what leads back to it."""
+    filters = filters_of(request)
+    if row.startswith(f"{PERSON}:"):
+        return filters.to("/roi/people"), _("Voltar aos vendedores")
+    return filters.to(HERE), _("Voltar ao relatório")
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -110,7 +123,7 @@ async def _behind(
     """The tickets of a row; of all ads: those of everything, without those that no ad brought."""
     kind, _colon, key = row.partition(":")
     if kind != ADS:
-        wanted = (cast(RowKind, kind), key) if kind in KINDS else ("total", "")
+        wanted = (cast(BehindKind, kind), key) if kind in KINDS else ("total", "")
         return await reports.tickets_behind(conn, organization_id, ask, metric, wanted, now)
     every = await reports.tickets_behind(conn, organization_id, ask, metric, ("total", ""), now)
     other = {
@@ -175,6 +188,16 @@ async def number(request: Request, db: Db, who: Member, metric: str = "", row: s
     )
 
 
+async def _person(conn: Connection, organization_id: UUID, ask: Ask, key: str, now: datetime) -> str:
+    """What the salespeople's page calls who has this id."""
+    if not key:
+        return _("Sem responsável")
+    everyone = await reports.salespeople(conn, organization_id, ask, now)
+    return next(
+        (each.name for each in everyone if str(each.user_id) == key and each.name), _("pessoa removida")
+    )
+
+
 def narrowed(ask: Ask, row: Row) -> Ask:
     """The same question about one row alone."""
     if row.kind in ("account", "campaign", "adset"):
@@ -219,4 +242,6 @@ async def _named(
         return Named(_(figures.SPECIAL_NAMES[kind]), line, found)
     if kind == ADS:
         return Named(_("Anúncios"), None, found)
+    if kind == PERSON:
+        return Named(await _person(conn, organization_id, found.ask, key, now), None, found)
     return Named(_("Total"), found.totals, found)

@@ -179,7 +179,7 @@ def _remark(column: Column, row: Row, report: Report, value: Number | None) -> R
     amounts, is_total = row.amounts, row.kind == "total"
     if column.name in COSTS and is_total:
         return Remark(note=_of_ads_alone(column, amounts, report.currency))
-    if column.name in ("profit", "roi", "margin") and value is not None and value < 0:
+    if column.name in ("profit", "roi", "roi_on_costs", "margin") and value is not None and value < 0:
         if row.clear_loss or is_total or not amounts.is_small:
             return Remark("bad", word=_("prejuízo"))
         # What was lost is a fact; that the ad will go on losing is not, so no colour.

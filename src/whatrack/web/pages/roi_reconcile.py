@@ -29,6 +29,7 @@ router = APIRouter(prefix="/roi")
 HERE = "/roi/reconciliation"
 BEHIND = f"{HERE}/tickets"
 
+OURS = "ours"  # no cause: all that the difference begins with
 EVENTS = marked("Ver os eventos")
 # Cause → what it is called, what it means, and where something can be done about it, with what that is called.
 CAUSES = {
@@ -44,6 +45,7 @@ CAUSES = {
     "corrected": (marked("Corrigidos aqui depois do envio"), marked("A Meta tem, e aqui a venda foi desfeita ou mudou de data ou valor depois: a Meta não é avisada."), "", ""),
     "unexplained": (marked("Não explicado"), marked("O que nenhuma causa acima explica."), "", ""),
 }  # fmt: skip
+OF_OURS = marked("O que a comparação toma como nosso, pela data da venda, no fuso de cada conta.")
 SIDES = {
     "sales": (marked("Vendas"), marked("Compras segundo a Meta"), PURCHASES),
     "leads": (marked("Leads qualificados"), marked("Leads segundo a Meta"), LEADS),
@@ -112,7 +114,8 @@ def _side(code: str, side: Side, filters: Filters, *, with_value: bool) -> dict[
         for line in side.lines
         if line.count or line.value or line.cause == "unexplained"
     ]
-    return {"title": _(title), "theirs": _(theirs), "side": side, "lines": lines, "with_value": with_value}
+    opens = filters.to(BEHIND, side=code, cause=OURS) if side.ours else ""
+    return {"title": _(title), "theirs": _(theirs), "side": side, "lines": lines, "with_value": with_value, "opens": opens}  # fmt: skip
 
 
 def _cause(line: Line, code: str, filters: Filters) -> Cause:
@@ -126,14 +129,19 @@ def signed(taken: int | Decimal, text: str) -> str:
     return f"−{text}" if taken > 0 else f"+{text}" if taken < 0 else text
 
 
+def _plain(_taken: int | Decimal, text: str) -> str:
+    """Our number itself, from which nothing is taken yet."""
+    return text
+
+
 @router.get("/reconciliation/tickets")
 async def behind(request: Request, db: Db, who: Member, side: str = "", cause: str = "") -> Response:
     """Exactly the tickets behind a line, newest first."""
     filters = filters_of(request)
-    if side not in SIDES or cause not in CAUSES:
+    if side not in SIDES or cause not in (*CAUSES, OURS):
         raise NotFound("There is no such cause.")
     title, _theirs, events = SIDES[side]
-    code = cast(reconcile.Cause, cause)
+    code = None if cause == OURS else cast(reconcile.Cause, cause)
     async with db.reading(who.organization_id) as conn:
         _now, today = await roi_page.today(conn)
         ask = filters.ask(today, offset=0)
@@ -143,12 +151,14 @@ async def behind(request: Request, db: Db, who: Member, side: str = "", cause: s
         own = await organizations.by_id(conn, who.organization_id)
     in_money, start = side == "sales", filters.before
     sign = -1 if code == "corrected" else 1  # what Meta has beyond ours
-    whole = Line(code, sum(each.count for each in found), sum((each.value for each in found), Decimal(0)))
+    whole = Line(code or "unexplained", sum(each.count for each in found), sum((each.value for each in found), Decimal(0)))  # fmt: skip
+    told = _cause(whole, side, filters) if code else Cause(whole, _("No WhaTrack"), _(OF_OURS), "", "")
     return page(
         request,
         "roi_cause.html",
         **roi_page.places(filters, BEHIND, ask),
-        cause=_cause(whole, side, filters),
+        cause=told,
+        signed=signed if code else _plain,
         of=_(title),
         title=_("Valor") if in_money else _("Quantidade"),
         unknown=roi_unknown.of_days(request, filters, ask, BEHIND, side=side, cause=cause),
@@ -159,7 +169,6 @@ async def behind(request: Request, db: Db, who: Member, side: str = "", cause: s
         lines=[({"at": each.at, "part": sign * (each.value if in_money else each.count)}, shown.get(each.ticket_id)) for each in part],
         in_money=in_money,
         currency=own.base_currency,
-        signed=signed,
         start=start,
         next=str(start + SHOWN) if start + SHOWN < len(found) else "",
     )  # fmt: skip
