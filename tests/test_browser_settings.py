@@ -102,3 +102,16 @@ async def test_the_ads_picture_stands_beside_the_attribution(visit: Visit, site:
 
     await expect(picture).to_be_visible()
     assert await picture.evaluate("(image) => image.naturalWidth") == 600
+
+
+async def test_a_stored_rate_is_whole_on_a_phone(visit: Visit, other: Site):
+    page = await visit("admin", width=390, site=other)
+    await page.goto("/settings/rates")
+    await page.get_by_label("Dia", exact=True).fill("2026-11-20")
+    await page.get_by_label("Vale em BRL").fill("5,4321")
+    await page.get_by_role("button", name="Guardar", exact=True).click()
+
+    table = page.get_by_role("region", name="Cotações", exact=True)
+    await expect(table.locator("tbody tr").first).to_contain_text("repetida do dia anterior")
+    assert await table.evaluate("each => each.scrollWidth - each.clientWidth") == 0
+    await looks_right(page)

@@ -183,3 +183,13 @@ async def test_nothing_of_a_sheet_with_two_rates_for_a_day_is_kept(
 
     assert sent.errors["lines"].startswith("Linhas 2 e 3: duas cotações diferentes de USD")
     assert await rows(db, "SELECT 1 FROM fx_rates") == []
+
+
+async def test_an_example_is_written_as_its_reader_would_type_it(admin: aiohttp.ClientSession):
+    for language, rate, target in (("pt-BR", "5,4321", "3,00"), ("en", "5.4321", "3.00")):
+        spoken = {"Accept-Language": language}
+        for path, name, example in ((HERE, "rate", rate), ("/settings/costs", "target", target)):
+            page = await get(admin, path, headers=spoken)
+            found = re.search(rf'<input[^>]* name="{name}"[^>]* placeholder="([^"]*)"', page.text)
+            assert found
+            assert found[1] == example

@@ -598,6 +598,32 @@ async def test_on_paper_no_column_is_cut(earning: Site, visit: Visit):
     await expect(tab.locator(".figures thead th").last).to_be_visible()
 
 
+async def test_on_paper_a_note_stays_smaller_than_its_figure(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning, width=1440)
+    await tab.goto("/roi?level=ad")
+    await tab.emulate_media(media="print")
+    sizes = await tab.locator(".kpi-value", has=tab.locator(".figure-note")).evaluate_all(
+        """all => all.map(each => [each, each.querySelector('.figure-note')]
+            .map(one => parseFloat(getComputedStyle(one).fontSize)))"""
+    )
+
+    assert sizes
+    assert [note for value, note in sizes if note > value * 0.7] == []
+
+
+async def test_the_open_part_of_the_report_is_in_sight_on_a_phone(earning: Site, visit: Visit):
+    tab = await visit("owner", site=earning, width=390)
+    for path in ("/roi/time", "/roi/people", "/roi/days", "/roi"):
+        await tab.goto(path)
+        await expect(tab.locator(".subnav [aria-current=page]")).to_be_in_viewport(ratio=1)
+        left, right = await tab.locator(".subnav [aria-current=page]").evaluate(
+            """each => [each, each.parentElement].map(one => one.getBoundingClientRect()).reduce(
+                (tab, row) => [tab.left - row.left, row.right - tab.right])"""
+        )
+        assert left >= 0
+        assert right >= 0
+
+
 async def test_on_paper_no_column_is_cut_however_many_were_chosen(earning: Site, visit: Visit):
     tab = await visit("agent", site=earning, width=1440)
     await tab.goto("/roi/columns?level=ad")

@@ -71,6 +71,13 @@ async def test_the_days_of_an_ad_are_its_own_and_not_those_of_an_id_that_has_it_
     )
 
 
+async def test_a_row_of_no_kind_is_not_answered_with_everything(tab: aiohttp.ClientSession):
+    for page in ("/roi/tickets?metric=revenue", "/roi/number?metric=spend"):
+        for row in ("zz", "zz:1", "ads%20", "%3A"):
+            assert (await get(tab, f"{page}&row={row}&{PERIOD}")).status == 404, (page, row)
+        assert (await get(tab, f"{page}&row=total%3A&{PERIOD}")).status == 200
+
+
 @pytest.mark.parametrize("row", ["account:act_1", "campaign:c1-0", "adset:s1-0", "ad:100", "ad:1000"])
 async def test_a_figure_taken_apart_is_that_of_the_table(world: World, tab: aiohttp.ClientSession, row: str):
     level = row.partition(":")[0]

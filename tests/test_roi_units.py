@@ -258,6 +258,15 @@ def test_a_chart_of_one_day_or_of_none_is_drawn():
     assert (none.spend, none.points) == ([], [])
 
 
+def test_the_figures_of_a_single_day_are_seen_from_side_to_side():
+    one = charts.spend_and_revenue([(TODAY, Decimal(1), Decimal(2))], soft_since=TODAY)
+
+    assert one.spend == ["0.0,50.00 1000.0,50.00"]
+    assert one.revenue == ["0.0,0.00 1000.0,0.00"]
+    assert [point.x for point in one.points] == [500.0]
+    assert one.soft_from == 0
+
+
 def test_a_sparkline_of_nothing_is_none():
     assert charts.sparkline([Decimal(0), 0, None]) == []
     assert charts.sparkline([Decimal(5)]) == []

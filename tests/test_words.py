@@ -62,6 +62,13 @@ def test_every_text_has_its_english(english: Catalog):
     assert missing == []
 
 
+def test_a_percent_sign_stands_at_its_number_in_both_languages(english: Catalog):
+    """As the figures beside it do, and so that no line breaks between them."""
+    texts = [str(part) for message in english for part in (message.id, message.string)]
+
+    assert [text for text in texts if re.search(r"\d\s+%%", text)] == []
+
+
 def test_the_english_holds_the_same_values_as_the_portuguese(english: Catalog):
     wrong = [(text.id, [str(error) for error in errors]) for text, errors in english.check()]
 

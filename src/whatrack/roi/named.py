@@ -48,7 +48,7 @@ WHERE d.organization_id = %(organization)s AND d.account_ref = ANY(%(accounts)s)
 NAMES_THEN: LiteralString = """
 SELECT m.ref::text, k.meta_ad_name FROM meta_ads m CROSS JOIN LATERAL (
     SELECT k.meta_ad_name FROM ticket_tracking k WHERE k.organization_id = m.organization_id AND k.meta_ad_id = m.meta_ad_id
-    AND k.meta_ad_name <> m.name LIMIT 1) AS k
+    AND k.meta_ad_name <> m.name ORDER BY k.last_touch_at DESC LIMIT 1) AS k
 WHERE m.organization_id = %(organization)s AND m.ref = ANY(%(keys)s::int[])
 """
 # What was not read since it ended is due, for ever if need be: insight_days_due holds those days, and four weeks beside them.

@@ -1,7 +1,7 @@
 """Charts drawn by the server, as numbers for an SVG that stretches: no script to draw them, no style attribute.
 
 The plot is a box of 1000 × 100; its labels are HTML beside it, so that text stays readable on a phone. A day without a
-figure leaves a gap in its line.
+figure leaves a gap in its line; the figures of a single day are lines from side to side.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from whatrack.web.pages.render import day
 
 STEPS = (Decimal(1), Decimal("1.2"), Decimal("1.6"), Decimal(2), Decimal("2.4"), Decimal("3.2"), Decimal(4), Decimal(6), Decimal(8), Decimal(10))  # fmt: skip
 WIDTH, HEIGHT = 1000, 100
+STROKE = 4  # how far a lone day reaches to each side
 MOST_LABELS = 6
 DAYS = {"pt_BR": "dd/MM", "en": "MM/dd"}  # language → a day without its year, in the order of its other dates
 
@@ -51,14 +52,14 @@ def spend_and_revenue(
     """The chart of (day, spend, revenue) in order. soft_since: from this day on figures may still change."""
     highest = max((value for _, *both in days for value in both if value is not None), default=Decimal(0))
     top = ceiling(highest)
-    last = max(len(days) - 1, 1)
+    places = _places(len(days))
     points = [
-        Point(each, round(WIDTH * place / last, 2), spent, earned, bool(soft_since and each >= soft_since))
-        for place, (each, spent, earned) in enumerate(days)
+        Point(each, x, spent, earned, bool(soft_since and each >= soft_since))
+        for x, (each, spent, earned) in zip(places, days, strict=True)
     ]
     revenue = _pieces([(each.x, each.revenue) for each in points], top)
     soft = [each.x for each in points if each.soft]
-    half = WIDTH / last / 2
+    half = WIDTH / max(len(days) - 1, 1) / 2
     return Chart(
         points=points,
         spend=[_line(piece) for piece in _pieces([(each.x, each.spend) for each in points], top)],
@@ -99,6 +100,13 @@ def ceiling(highest: Decimal) -> Decimal:
     return next(step * power for step in STEPS if step * power >= highest)
 
 
+def _places(count: int) -> list[float]:
+    """Where each of so many days stands, 0 to WIDTH: a single one in the middle."""
+    if count == 1:
+        return [WIDTH / 2]
+    return [round(WIDTH * place / (count - 1), 2) for place in range(count)]
+
+
 def _pieces(line: Sequence[tuple[float, Decimal | None]], top: Decimal) -> list[list[tuple[float, Decimal]]]:
     """The line without its unknown days: a lone day becomes a short stroke, so that it is seen."""
     pieces: list[list[tuple[float, Decimal]]] = [[]]
@@ -107,11 +115,12 @@ def _pieces(line: Sequence[tuple[float, Decimal | None]], top: Decimal) -> list[
             pieces.append([])
         else:
             pieces[-1].append((x, HEIGHT - HEIGHT * value / top))
-    return [piece if len(piece) > 1 else _stroke(*piece[0]) for piece in pieces if piece]
+    reach = STROKE if len(line) > 1 else WIDTH / 2
+    return [piece if len(piece) > 1 else _stroke(*piece[0], reach) for piece in pieces if piece]
 
 
-def _stroke(x: float, y: Decimal) -> list[tuple[float, Decimal]]:
-    return [(max(x - 4, 0), y), (min(x + 4, WIDTH), y)]
+def _stroke(x: float, y: Decimal, reach: float) -> list[tuple[float, Decimal]]:
+    return [(max(x - reach, 0.0), y), (min(x + reach, float(WIDTH)), y)]
 
 
 def _line(piece: Sequence[tuple[float, Decimal]]) -> str:

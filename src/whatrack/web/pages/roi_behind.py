@@ -65,9 +65,8 @@ async def tickets_behind(
     filters = filters_of(request)
     if metric not in TICKETS:
         raise NotFound("There is no such figure.")
-    if row.startswith(
-        f"{PERSON}:"
-    ):  # who sold what is told by the date of the sale, whatever the filter says
+    _be_a_row(row)
+    if row.startswith(f"{PERSON}:"):  # who sold what is told by the date of the sale, whatever the filter says
         filters = msgspec.structs.replace(filters, basis="sale")
     async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
@@ -117,13 +116,19 @@ class Named(msgspec.Struct, frozen=True):
         return self.report.currency
 
 
+def _be_a_row(row: str) -> None:
+    """Refuse the address of a row of no kind: it would be answered with everything."""
+    if row.partition(":")[0] not in (*KINDS, ADS):
+        raise NotFound("There is no such row.")
+
+
 async def _behind(
     conn: Connection, organization_id: UUID, ask: Ask, metric: str, row: str, now: datetime
 ) -> list[Behind]:
     """The tickets of a row; of all ads: those of everything, without those that no ad brought."""
     kind, _colon, key = row.partition(":")
     if kind != ADS:
-        wanted = (cast(BehindKind, kind), key) if kind in KINDS else ("total", "")
+        wanted = (cast(BehindKind, kind), key)
         return await reports.tickets_behind(conn, organization_id, ask, metric, wanted, now)
     every = await reports.tickets_behind(conn, organization_id, ask, metric, ("total", ""), now)
     other = {
@@ -147,6 +152,7 @@ async def number(request: Request, db: Db, who: Member, metric: str = "", row: s
     column = COLUMNS.get(metric)
     if column is None:
         raise NotFound("There is no such figure.")
+    _be_a_row(row)
     async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
         named = await _named(conn, who.organization_id, filters, row, today, now)

@@ -29,6 +29,7 @@ PERIODS = {
     "7": marked("7 dias"),
     "14": marked("14 dias"),
     "30": marked("30 dias"),
+    "last-week": marked("Semana passada"),
     "month": marked("Este mês"),
     "last-month": marked("Mês passado"),
 }
@@ -228,6 +229,9 @@ def _preset(period: str, today: date) -> tuple[date, date]:
             return today, today
         case "yesterday":
             return today - timedelta(days=1), today - timedelta(days=1)
+        case "last-week":  # from Monday to Sunday
+            last = today - timedelta(days=today.weekday() + 1)
+            return last - timedelta(days=6), last
         case "month":
             return first, today
         case "last-month":

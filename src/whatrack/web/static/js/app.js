@@ -134,6 +134,12 @@ function loadSortable() {
   );
 }
 
+// Tabs that do not fit begin with the open one in the middle.
+all(".subnav [aria-current]").forEach((open) => {
+  const [tab, row] = [open, open.parentElement].map((each) => each.getBoundingClientRect());
+  open.parentElement.scrollLeft += (tab.left + tab.right - row.left - row.right) / 2;
+});
+
 function prepare() {
   all("[data-toast]:not([data-on])").forEach((box) => {
     box.dataset.on = "";
