@@ -3,7 +3,7 @@
 import asyncio
 import random
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -325,6 +325,24 @@ async def test_names_are_searched_and_sorted_without_regard_to_capitals_and_acce
     assert backwards == rows[::-1]
     assert found.pop("ágata") == [key for key in rows if "gata" in (names[key] or "")]
     assert [*found.values()] == [[key for key in rows if "promo" in folded(names[key] or "")]] * 3
+
+
+async def test_an_ad_tells_what_it_was_called_at_the_last_click_under_another_name(db: Database):
+    world = await make_world(db, seed=14)
+    async with db.tenant(world.shop.id) as conn:
+        clicks = await conn.execute(
+            """UPDATE ticket_tracking k SET meta_ad_name = 'Nome ' || n FROM (
+                SELECT ticket_id, row_number() OVER (PARTITION BY meta_ad_id ORDER BY last_touch_at) AS n FROM ticket_tracking
+                WHERE meta_ad_id IS NOT NULL) AS c WHERE k.ticket_id = c.ticket_id RETURNING k.meta_ad_id"""
+        )
+        counts = Counter(row[0] for row in await clicks.fetchall())
+        for ad, count in counts.items():
+            await conn.execute("UPDATE meta_ads SET name = %s WHERE meta_ad_id = %s", [f"Nome {count}", ad])
+        answer = await report(conn, world.shop.id, Ask("ad", SINCE, UNTIL), NOW)
+
+    then = {row.id: row.name_then for row in answer.rows if row.id in counts}
+    assert len(then) > 3
+    assert then == {ad: f"Nome {counts[ad] - 1}" for ad in then}
 
 
 def folded(name: str) -> str:

@@ -73,6 +73,7 @@ def test_a_change_of_filters_begins_at_the_first_page():
         ("7", date(2026, 11, 20), TODAY),
         ("14", date(2026, 11, 13), TODAY),
         ("30", date(2026, 10, 28), TODAY),
+        ("last-week", date(2026, 11, 16), date(2026, 11, 22)),  # TODAY is a Thursday
         ("month", date(2026, 11, 1), TODAY),
         ("last-month", date(2026, 10, 1), date(2026, 10, 31)),
     ],
@@ -87,6 +88,11 @@ def test_a_preset_means_these_days(period: str, since: date, until: date):
 )
 def test_a_month_is_compared_with_the_month_before(period: str, against: str):
     assert Filters(period=period).ask(TODAY).against == against
+
+
+@pytest.mark.parametrize("today", [date(2026, 11, 23), date(2026, 11, 29)])  # Monday, Sunday
+def test_last_week_is_the_one_before_that_of_today(today: date):
+    assert Filters(period="last-week").days(today) == (date(2026, 11, 16), date(2026, 11, 22))
 
 
 def test_last_month_of_january_is_december():

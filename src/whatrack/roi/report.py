@@ -66,7 +66,7 @@ async def report(conn: Connection, organization_id: UUID, ask: Ask, now: datetim
         currency=about.currency,
         rows=told,
         special=_special(about, found, missing),
-        totals=_total_row(about, totals, missing, abroad),
+        totals=_told(_total_row(about, totals, missing, abroad), came),
         previous=_total_row(about, earlier, {}) if earlier is not None else None,
         count=found.count,
         notes=_notes(
@@ -184,8 +184,9 @@ async def _rows(
 
 
 def _told(row: Row, came: Set[str]) -> Row:
-    """The row; Meta's zeros are unknown where no day of the period ever came for its account."""
-    if row.account_id in came or any(metrics.value(row.amounts, name) for name in metrics.OF_META):
+    """The row; Meta's zeros are unknown where no day of the period ever came for its account, or for any, of totals."""
+    is_read = bool(came) if row.kind == "total" else row.account_id in came
+    if is_read or any(metrics.value(row.amounts, name) for name in metrics.OF_META):
         return row
     unknown: dict[str, Any] = dict.fromkeys(metrics.OF_META)
     return msgspec.structs.replace(

@@ -66,7 +66,8 @@ async def tickets_behind(
     if metric not in TICKETS:
         raise NotFound("There is no such figure.")
     _be_a_row(row)
-    if row.startswith(f"{PERSON}:"):  # who sold what is told by the date of the sale, whatever the filter says
+    if row.startswith(f"{PERSON}:"):
+        # Who sold what is told by the date of the sale, whatever the filter says.
         filters = msgspec.structs.replace(filters, basis="sale")
     async with db.reading(who.organization_id) as conn:
         now, today = await roi_page.today(conn)
