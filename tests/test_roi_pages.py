@@ -434,6 +434,29 @@ async def test_what_meta_never_told_of_an_account_is_unknown_and_what_came_witho
     assert totals == same
 
 
+async def test_totals_of_days_that_never_came_are_unknown_and_not_zero(
+    db: Database, world: World, tab: aiohttp.ClientSession
+):
+    day = UNTIL + timedelta(days=400)
+    period = {"since": str(day), "until": str(day + timedelta(days=2))}
+
+    async def totals() -> dict[str, Any]:
+        async with tab.get("/api/v1/meta-ads/insights", params={**period, "level": "account"}) as response:
+            found: dict[str, Any] = (await response.json())["totals"]
+        return found
+
+    before = await totals()
+    page = await get(tab, f"/roi?period=custom&since={period['since']}&until={period['until']}")
+    async with db.tenant(world.shop.id) as conn:
+        await conn.execute(CAME, {"account": "act_1", "day": day, "at": "2026-11-01"})
+    after = await totals()
+
+    assert {before[name] for name in metrics.OF_META} == {None}
+    assert before["leads"] == after["leads"] == 0
+    assert "R$ 0,00" not in page.words.partition("Faturamento")[0]
+    assert after["spend"] == "0.00"
+
+
 NOT_THERE = {
     "account=act_404": "Não existe aqui: conta act_404.",
     "account=404&account=505": "Não existe aqui: conta 404, 505.",
