@@ -378,7 +378,7 @@ async def tell(db: Database, world_id: object) -> None:
                 await conn.execute(
                     """INSERT INTO meta_conversion_events (organization_id, id, ticket_id, event_name, event_id, status, success, ctwa_clid,
                        ctwa_clid_hash, meta_ad_id, value, currency, event_time, owed_version, not_before, next_attempt_at, attempts, sent_at,
-                       created_at, updated_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 1, now(), now(), 1, %s, now(), now())""",
+                       created_at, updated_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 1, now(), now() + interval '1 day', 1, %s, now(), now())""",
                     [
                         ticket["organization_id"], new_id(), ticket["id"], name, f"{name}-{ticket['id']}", status, status == "SENT",
                         tracking["ctwa_clid"], str(ticket["id"]).encode() if tracking["ctwa_clid"] else None, tracking["meta_ad_id"],

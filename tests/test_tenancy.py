@@ -32,6 +32,8 @@ INSTALLATION_WIDE = {"number_routes", "api_key_hashes", "sessions"}
 TABLES = """
 SELECT c.oid, c.relname AS name, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced, c.relispartition AS part,
        CASE WHEN c.relname = 'organizations' THEN 'id' ELSE 'organization_id' END AS organization,
+       (SELECT string_agg(quote_ident(a.attname), ', ') FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
        (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid) AS policies,
        (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd = '*' AND p.polpermissive
         AND strpos(pg_get_expr(p.polqual, c.oid), 'whatrack.org') > 0 AND strpos(pg_get_expr(p.polwithcheck, c.oid), 'whatrack.org') > 0) AS sound
@@ -58,18 +60,23 @@ WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
 
 @dataclass(frozen=True)
 class Table:
-    """A table with an organization in each row. organization: the column that names it."""
+    """A table with an organization in each row. organization: the column that names it. columns: those that are written."""
 
     name: str
     organization: str
+    columns: str
 
     def statement(self, text: str) -> bytes:
-        return text.format(table=self.name, organization=self.organization).encode()
+        return text.format(table=self.name, organization=self.organization, columns=self.columns).encode()
 
 
 async def tenant_tables(db: Database) -> list[Table]:
     found = await rows(db, TABLES)
-    return [Table(row["name"], row["organization"]) for row in found if row["name"] not in INSTALLATION_WIDE]
+    return [
+        Table(row["name"], row["organization"], row["columns"])
+        for row in found
+        if row["name"] not in INSTALLATION_WIDE
+    ]
 
 
 SITE_ROWS = (
@@ -242,7 +249,7 @@ async def test_rows_cannot_be_written_for_or_given_to_another_organization(
         assert found, table.name
         row = found[0]
         insert = table.statement(
-            "INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_record(NULL::{table}, %s::json)"
+            "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM json_populate_record(NULL::{table}, %s::json)"
         )
         give = table.statement("UPDATE {table} SET {organization} = %s")
 
