@@ -10,12 +10,13 @@ import pytest
 
 from tests.connecting import ADS, Office, a_meta_and_service, a_service, an_office, colleague
 from tests.support import make_shop, rows
-from whatrack.connections import ad_accounts, listing, profiles
+from whatrack.connections import ad_accounts, profiles
 from whatrack.db import Database
 from whatrack.sandbox import trouble
 from whatrack.sandbox.build import WHATSAPP_SCOPES, add_account, issue_token
 from whatrack.sandbox.machine import Sandbox
 from whatrack.sandbox.state import Dataset
+from whatrack.units import NAME_LENGTH
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ async def test_accounts_are_found_however_accents_are_typed(both: Office, text: 
 
 
 async def test_accounts_are_listed_in_the_order_of_a_dictionary(both: Office):
-    longest = "🌵" * listing.NAME_LENGTH
+    longest = "🌵" * NAME_LENGTH
     names = [longest, longest, longest, "Zebra", "Ótica Boa Vista", "água & sol", "Ícone", "Otica Antiga"]
     async with both.db.tenant(both.shop.id) as conn:
         await conn.execute("UPDATE meta_connections SET list_after = now() + interval '1 hour'")
@@ -140,7 +141,7 @@ async def test_a_name_longer_than_an_index_holds_is_cut(office: Office):
     await office.connect(person)
 
     found = await office.get("/ad-accounts", text=name[:50])
-    assert [each["ad_account_name"] for each in found["data"]] == [name[: listing.NAME_LENGTH]]
+    assert [each["ad_account_name"] for each in found["data"]] == [name[:NAME_LENGTH]]
 
 
 async def test_a_thousand_accounts_come_in_pages_of_few_calls(office: Office):

@@ -1,4 +1,4 @@
-"""Values with a meaning of their own: money as decimal strings and in minor units, days within bounds, phone numbers as WhatsApp and Brazil write them."""
+"""Values with a meaning of their own: money as decimal strings and in minor units, bounded days and names, phone numbers as people write them."""
 
 import os
 import re
@@ -16,6 +16,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 # Days that anything here is asked about: each has a beginning in every zone, a period before it, and days after it.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(9998, 12, 31)
 DAY_OUT_OF_BOUNDS = "day_out_of_bounds"
+# Of what Meta's accounts, campaigns, ad sets and ads are called, in characters: indexes have it, and no row of one may pass 2,700 bytes.
+NAME_LENGTH = 500
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _NOISE_BYTES = 4096
 _NOISE = Struct(f"!{_NOISE_BYTES // 8}Q").unpack

@@ -20,9 +20,8 @@ from whatrack.meta.calls import Token
 from whatrack.meta.errors import GraphError, Transient
 from whatrack.meta.graph import Graph
 from whatrack.meta.ids import act_account
+from whatrack.units import NAME_LENGTH
 
-# In characters: an index has the names, and no row of one may pass 2,700 bytes.
-NAME_LENGTH = 500
 FIELDS = "id,account_id,name,account_status,currency,timezone_name,business{id,name}"
 AT_ONCE = (500, 100, 25)  # accounts a page: long calls cost less of the limits, and may be too much for Meta
 TOO_MUCH = 1  # the code of "Please reduce the amount of data", and of trouble that passes

@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 from whatrack.attribution import tracking
 from whatrack.attribution.tracking import NamedAd
 from whatrack.db import Connection
+from whatrack.units import NAME_LENGTH
 
 AT_ONCE = 50  # what one call of Meta's takes
 LEASE = timedelta(seconds=60)
@@ -64,8 +65,6 @@ WHERE l.organization_id = %(organization)s AND l.meta_ad_id = n.ad
 """
 FOUND: LiteralString = "DELETE FROM meta_ad_lookups WHERE organization_id = %s AND meta_ad_id = ANY(%s)"
 NAMES = ("name", "ad_set_name", "campaign_name")
-# In characters: indexes have the names, and no row of one may pass 2,700 bytes.
-NAME_LENGTH = 500
 # In two steps, because an upsert takes a new ref even of what is there. New ads first: where an ad that is known moves, its
 # account's sums are locked (0017_ad_parents.sql), and nobody may wait for an ad after that.
 PUT_KNOWN: LiteralString = """

@@ -95,8 +95,9 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def roi_on_costs(self) -> Decimal | None:
         """Sobre todo o custo: lucro ÷ (gross S + CP + T). None without spend, as ROI."""
-        costs = None if self.gross_spend is None else self.gross_spend + self.product_cost + self.fees
-        return ratio(self.profit, costs) if self.gross_spend else None
+        if not self.gross_spend:
+            return None
+        return ratio(self.profit, self.gross_spend + self.product_cost + self.fees)
 
     @property
     def margin(self) -> Decimal | None:
